@@ -1,0 +1,66 @@
+//! Text from strangers, made fit for a log line and for HTML.
+
+use std::fmt::Write;
+
+/// `text` on one line without control characters, cut to `length_max` characters: fit for a log line. No
+/// terminal escape and no forged second line survives.
+pub fn for_log(text: &str, length_max: usize) -> String {
+    let mut clean = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index == length_max {
+            clean.push('…');
+            break;
+        }
+        if character.is_control() || is_direction_mark(character) {
+            let _ = write!(clean, "\\u{{{:x}}}", u32::from(character));
+        } else {
+            clean.push(character);
+        }
+    }
+    clean
+}
+
+/// `text` as the content of an HTML element or a quoted attribute.
+pub fn for_html(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => clean.push_str("&amp;"),
+            '<' => clean.push_str("&lt;"),
+            '>' => clean.push_str("&gt;"),
+            '"' => clean.push_str("&quot;"),
+            '\'' => clean.push_str("&#39;"),
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// `json` as the content of a `<script type="application/json">` element: nothing in it can end the element.
+pub fn json_for_html(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+}
+
+/// Characters that turn the direction of what follows and can make a line read as something else.
+fn is_direction_mark(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_text_stays_on_its_line() {
+        assert_eq!(for_log("a\nb\x1b[31m", 99), "a\\u{a}b\\u{1b}[31m");
+        assert_eq!(for_log("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn json_cannot_leave_its_element() {
+        let json = serde_json::json!({"a": "</script><script>"}).to_string();
+        let embedded = json_for_html(&json);
+        assert!(!embedded.contains('<'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&embedded).unwrap()["a"], "</script><script>");
+    }
+}
