@@ -13,31 +13,39 @@ pub type SharedClock = Arc<dyn Clock>;
 
 /// What a room may ask about time.
 pub trait Clock: Send + Sync {
-    /// Time since some fixed moment of this process; never goes back, is never set.
+    /// Time since the machine started, sleep included; never goes back, is never set.
     fn monotonic(&self) -> Duration;
+    /// Names the run of the machine that [`Clock::monotonic`] counts from: readings of two processes may be
+    /// compared only when it is the same.
+    fn boot_id(&self) -> String;
     /// Milliseconds since 1970-01-01 UTC as the machine believes; may jump.
     fn wall_ms(&self) -> i64;
 }
 
 /// The machine's own clocks.
 pub struct SystemClock {
-    started: Instant,
+    boot_id: String,
 }
 
 impl SystemClock {
     /// The machine's clocks, shared.
-    #[allow(clippy::disallowed_methods)] // the one place that reads them
     pub fn shared() -> SharedClock {
-        Arc::new(SystemClock { started: Instant::now() })
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Arc::new(SystemClock { boot_id: boot_id.trim().to_owned() })
     }
 }
 
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
-        self.started.elapsed()
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
     }
 
-    #[allow(clippy::disallowed_methods)]
+    fn boot_id(&self) -> String {
+        self.boot_id.clone()
+    }
+
+    #[allow(clippy::disallowed_methods)] // the one place that reads it
     fn wall_ms(&self) -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
@@ -49,13 +57,13 @@ impl Clock for SystemClock {
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
 pub struct TestClock {
-    now: Mutex<(Duration, i64)>,
+    now: Mutex<(Duration, i64, u32)>,
 }
 
 impl TestClock {
     /// A clock that reads `wall_ms` and monotonic one hour (so that "an hour ago" can be said).
     pub fn at(wall_ms: i64) -> Arc<TestClock> {
-        Arc::new(TestClock { now: Mutex::new((Duration::from_secs(3600), wall_ms)) })
+        Arc::new(TestClock { now: Mutex::new((Duration::from_secs(3600), wall_ms, 0)) })
     }
 
     /// Lets time pass: both readings go on.
@@ -63,6 +71,13 @@ impl TestClock {
         let mut now = self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         now.0 += by;
         now.1 += i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    }
+
+    /// Starts the machine again: monotonic time begins anew under another boot id.
+    pub fn reboot(&self) {
+        let mut now = self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        now.0 = Duration::from_secs(10);
+        now.2 += 1;
     }
 
     /// Sets the wall clock as NTP or an operator would: the monotonic reading does not notice.
@@ -74,6 +89,11 @@ impl TestClock {
 impl Clock for TestClock {
     fn monotonic(&self) -> Duration {
         self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0
+    }
+
+    fn boot_id(&self) -> String {
+        let boot = self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).2;
+        format!("test-boot-{boot}")
     }
 
     fn wall_ms(&self) -> i64 {

@@ -1,0 +1,63 @@
+//! The log: one line an event to standard error. Under systemd each line starts with its syslog priority
+//! (`<4>`), which the journal understands; elsewhere with the time and the level. A log that nobody can take
+//! (closed pipe, full disk) is no reason to stop collecting, so failures to write are ignored.
+
+use super::clock::{SharedClock, rfc3339_utc};
+use super::escape::for_log;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::io::Write;
+
+/// The longest line that is written, in characters.
+const LINE_LENGTH_MAX: usize = 2000;
+
+/// How a line begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineStyle {
+    /// Time and level, for people at a terminal.
+    Terminal,
+    /// Syslog priority, for the systemd journal.
+    Journal,
+}
+
+struct StderrLog {
+    style: LineStyle,
+    clock: SharedClock,
+}
+
+impl Log for StderrLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("tubox") || metadata.level() <= Level::Warn
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let text = for_log(&record.args().to_string(), LINE_LENGTH_MAX);
+        let line = match self.style {
+            LineStyle::Journal => format!("<{}>{text}\n", priority(record.level())),
+            LineStyle::Terminal => {
+                format!("{} {:5} {text}\n", rfc3339_utc(self.clock.wall_ms()), record.level())
+            }
+        };
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+/// Turns the log on; a second call changes nothing.
+pub fn start(style: LineStyle, level: LevelFilter, clock: SharedClock) {
+    if log::set_boxed_logger(Box::new(StderrLog { style, clock })).is_ok() {
+        log::set_max_level(level);
+    }
+}
