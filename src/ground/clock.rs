@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn stamps_are_utc_and_sortable() {
         let at = 1_795_280_466_123;
-        assert_eq!(compact_utc(at), "20261121T154106Z");
+        assert_eq!(compact_utc(at), "20261121T170106Z");
         assert_eq!(day_utc(at), "2026-11-21");
-        assert_eq!(rfc3339_utc(at), "2026-11-21T15:41:06.123Z");
+        assert_eq!(rfc3339_utc(at), "2026-11-21T17:01:06.123Z");
         assert_eq!(day_utc(i64::MAX), "1970-01-01");
         assert_eq!(day_utc(-5), "1970-01-01");
     }
