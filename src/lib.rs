@@ -38,4 +38,5 @@
 #![forbid(unsafe_code)]
 
 pub mod ground;
+pub mod album;
 pub mod door;

@@ -1,0 +1,306 @@
+//! One day's folder while it is written to: its manifest and SHA256SUMS, open for appending, repaired when they
+//! are opened, and the commit that ties name, row and hash together.
+
+use super::incoming::WholePicture;
+use super::manifest::{self, MANIFEST_FILE, Row, SUMS_FILE};
+use super::whole::PictureKind;
+use super::{Facts, Saved, name};
+use crate::ground::clock::{SharedClock, rfc3339_utc};
+use crate::ground::durable::{self, AppendFile};
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A day's folder, its two lists open.
+pub(super) struct DayFolder {
+    day: String,
+    path: PathBuf,
+    manifest: AppendFile,
+    sums: AppendFile,
+}
+
+impl DayFolder {
+    /// Opens the folder of `day` below `root`, repairing torn tails and missing hash lines.
+    pub(super) fn open(root: &Path, day: &str) -> Result<DayFolder> {
+        let path = root.join(day);
+        cut_torn_tail(&path.join(MANIFEST_FILE))?;
+        cut_torn_tail(&path.join(SUMS_FILE))?;
+        let manifest = open_list(&path.join(MANIFEST_FILE))?;
+        let sums = open_list(&path.join(SUMS_FILE))?;
+        let mut folder = DayFolder { day: day.to_owned(), path, manifest, sums };
+        if folder.manifest.good_length() == 0 {
+            folder.append_manifest(&manifest::header_line()?)?;
+        }
+        folder.add_missing_sums()?;
+        Ok(folder)
+    }
+
+    /// Whether an append has failed, so that the folder must be opened anew.
+    pub(super) fn is_spent(&self) -> bool {
+        self.manifest.is_spent() || self.sums.is_spent()
+    }
+
+    /// Gives every picture its final name and its rows. The outer error means that none can be believed.
+    pub(super) fn commit(&mut self, pictures: Vec<WholePicture>, clock: &SharedClock) -> Result<Vec<Result<Saved>>> {
+        let saved_at = rfc3339_utc(clock.wall_ms());
+        let renamed: Vec<Result<Row>> =
+            pictures.into_iter().map(|picture| self.rename(picture, &saved_at)).collect();
+        durable::sync_folder(&self.path)
+            .with_context(|| format!("could not sync the folder {}", self.path.display()))?;
+        let rows: Vec<&Row> = renamed.iter().filter_map(|row| row.as_ref().ok()).collect();
+        self.append_rows(&rows)?;
+        Ok(renamed.into_iter().map(|row| row.map(|row| row.saved(&self.day))).collect())
+    }
+
+    fn rename(&self, mut picture: WholePicture, saved_at: &str) -> Result<Row> {
+        let mut file = name::file_name(&picture.facts, picture.kind);
+        if self.path.join(&file).exists() {
+            file = name::distinct_file_name(&picture.facts, picture.kind);
+        }
+        let path = self.path.join(&file);
+        picture.temporary.rename(&path).with_context(|| format!("could not rename to {}", path.display()))?;
+        let content = Content {
+            file,
+            kind: picture.kind,
+            sha256: picture.sha256.clone(),
+            bytes: picture.bytes,
+            width_height: picture.width_height,
+        };
+        Ok(row_of(&picture.facts, content, saved_at))
+    }
+
+    /// The manifest row of `facts`, or a new one for a whole file that has none.
+    pub(super) fn find_or_adopt(&mut self, facts: &Facts, clock: &SharedClock) -> Result<Option<Saved>> {
+        let rows = manifest::read(&self.path.join(MANIFEST_FILE))?;
+        if let Some(row) = rows.iter().find(|row| row.media_id == facts.media_id.as_str()) {
+            return Ok(self.path.join(&row.file).exists().then(|| row.saved(&self.day)));
+        }
+        // On FAT the name of another id may answer for ours; the rows know whose file it is.
+        let taken: HashSet<String> = rows.iter().map(|row| row.file.to_lowercase()).collect();
+        let free = |name: &String| !taken.contains(&name.to_lowercase()) && self.path.join(name).exists();
+        let Some(file) = name::candidates(facts).into_iter().find(free) else { return Ok(None) };
+        let content = read_content(&self.path, file)?;
+        let row = row_of(facts, content, &rfc3339_utc(clock.wall_ms()));
+        self.append_rows(&[&row])?;
+        Ok(Some(row.saved(&self.day)))
+    }
+
+    fn append_rows(&mut self, rows: &[&Row]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let lines = rows.iter().map(|row| row.to_line()).collect::<Result<String>>()?;
+        self.append_manifest(&lines)?;
+        let sums: String = rows.iter().map(|row| row.sums_line()).collect();
+        self.append_sums(&sums)
+    }
+
+    fn append_manifest(&mut self, lines: &str) -> Result<()> {
+        let appended = self.manifest.append(lines.as_bytes());
+        appended.with_context(|| format!("could not append to {}", self.manifest.path().display()))
+    }
+
+    fn append_sums(&mut self, lines: &str) -> Result<()> {
+        let appended = self.sums.append(lines.as_bytes());
+        appended.with_context(|| format!("could not append to {}", self.sums.path().display()))
+    }
+
+    /// A cut between the two appends leaves rows whose hash line is missing.
+    fn add_missing_sums(&mut self) -> Result<()> {
+        let path = self.path.join(SUMS_FILE);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let listed: HashSet<&str> =
+            text.lines().filter_map(manifest::parse_sums_line).map(|(_, file)| file).collect();
+        let rows = manifest::read(&self.path.join(MANIFEST_FILE))?;
+        let missing: String =
+            rows.iter().filter(|row| !listed.contains(row.file.as_str())).map(Row::sums_line).collect();
+        if missing.is_empty() { Ok(()) } else { self.append_sums(&missing) }
+    }
+}
+
+struct Content {
+    file: String,
+    kind: PictureKind,
+    sha256: String,
+    bytes: u64,
+    width_height: Option<(usize, usize)>,
+}
+
+fn row_of(facts: &Facts, content: Content, saved_at: &str) -> Row {
+    let pixels = |number: Option<usize>| number.map(|n| n.to_string()).unwrap_or_default();
+    let degrees = |number: Option<f64>| number.map(|n| n.to_string()).unwrap_or_default();
+    Row {
+        file: content.file,
+        media_id: facts.media_id.as_str().to_owned(),
+        sha256: content.sha256,
+        bytes: content.bytes,
+        content_type: content.kind.content_type().to_owned(),
+        width: pixels(content.width_height.map(|size| size.0)),
+        height: pixels(content.width_height.map(|size| size.1)),
+        submitted_at: rfc3339_utc(facts.submitted_ms),
+        saved_at: saved_at.to_owned(),
+        receipt: facts.receipt.clone(),
+        team: facts.team.clone(),
+        contributor: facts.contributor.clone(),
+        note: facts.note.clone(),
+        latitude: degrees(facts.latitude),
+        longitude: degrees(facts.longitude),
+        clock: if facts.clock_trusted { String::new() } else { "unsure".to_owned() },
+    }
+}
+
+fn read_content(folder: &Path, file: String) -> Result<Content> {
+    let path = folder.join(&file);
+    let (sha256, bytes) = hash_file(&path)?;
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let kind = PictureKind::from_extension(extension).unwrap_or(PictureKind::Jpeg);
+    let width_height = imagesize::size(&path).ok().map(|size| (size.width, size.height));
+    Ok(Content { file, kind, sha256, bytes, width_height })
+}
+
+/// SHA-256 (lower-case hex) and length of a file.
+pub(super) fn hash_file(path: &Path) -> Result<(String, u64)> {
+    let mut file = File::open(path).with_context(|| format!("could not open {}", path.display()))?;
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 128 * 1024]);
+    loop {
+        match file.read(&mut buffer).with_context(|| format!("could not read {}", path.display()))? {
+            0 => return Ok((name::hex(&hash.finalize()), bytes)),
+            count => {
+                hash.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+        }
+    }
+}
+
+fn open_list(path: &Path) -> Result<AppendFile> {
+    AppendFile::open(path).with_context(|| format!("could not open {}", path.display()))
+}
+
+/// Takes off what follows the last line break: a row that the power cut in two was never promised.
+fn cut_torn_tail(path: &Path) -> Result<()> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
+    let whole = manifest::whole_lines_length(&bytes);
+    if whole == bytes.len() {
+        return Ok(());
+    }
+    log::warn!("cut a torn last line of {} bytes off {}", bytes.len() - whole, path.display());
+    let file = File::options().write(true).open(path);
+    file.and_then(|file| file.set_len(whole as u64).and_then(|()| file.sync_all()))
+        .with_context(|| format!("could not repair {}", path.display()))
+}
+
+/// Removes the temporary files of an interrupted run; returns how many.
+pub(super) fn sweep_temporary_files(folder: &Path) -> Result<usize> {
+    let mut swept = 0;
+    for entry in std::fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))? {
+        let entry = entry.with_context(|| format!("could not read {}", folder.display()))?;
+        if name::is_temporary(&entry.file_name().to_string_lossy()) {
+            let removed = std::fs::remove_file(entry.path());
+            removed.with_context(|| format!("could not remove {}", entry.path().display()))?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::name::tests::facts;
+    use super::super::whole::tests::smallest;
+    use super::super::{Album, NotKept};
+    use super::*;
+    use crate::ground::clock::TestClock;
+
+    const DAY: &str = "2026-11-21";
+
+    fn album(root: &Path) -> Album {
+        Album::open(root, 1000, TestClock::at(1_795_280_470_000)).unwrap()
+    }
+
+    fn keep(album: &Album, id: &str) -> Saved {
+        let mut incoming = album.begin(facts(id)).unwrap();
+        incoming.write(&smallest(PictureKind::Png)).unwrap();
+        album.commit(incoming.finish().unwrap_or_else(|why| panic!("{why}"))).unwrap()
+    }
+
+    fn sums_hold(root: &Path) -> bool {
+        let status = std::process::Command::new("sha256sum")
+            .args(["-c", "--strict", "--quiet", SUMS_FILE])
+            .current_dir(root.join(DAY))
+            .status();
+        status.unwrap().success()
+    }
+
+    #[test]
+    fn a_kept_picture_is_named_listed_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let album = album(folder.path());
+        assert_eq!(album.find(&facts("one")).unwrap(), None);
+        let saved = keep(&album, "one");
+        assert_eq!(saved.file, "2026-11-21/20261121T170106Z_one.png");
+        assert_eq!(album.find(&facts("one")).unwrap(), Some(saved.clone()));
+        assert_eq!(album.saved_on(DAY).unwrap()[&facts("one").media_id], saved);
+        assert!(sums_hold(folder.path()));
+        let rows = manifest::read(&folder.path().join(DAY).join(MANIFEST_FILE)).unwrap();
+        assert_eq!((rows[0].width.as_str(), rows[0].content_type.as_str()), ("1", "image/png"));
+    }
+
+    #[test]
+    fn what_is_no_whole_picture_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let album = album(folder.path());
+        let jpeg = smallest(PictureKind::Jpeg);
+        let refused = |bytes: &[u8]| {
+            let mut incoming = album.begin(facts("x")).unwrap();
+            incoming.write(bytes).and_then(|()| incoming.finish().map(|_| ())).unwrap_err()
+        };
+        assert!(matches!(refused(b"{\"errcode\":40001}"), NotKept::NotAPicture(_)));
+        assert!(matches!(refused(b""), NotKept::NotAPicture(_)));
+        assert!(matches!(refused(&jpeg[..jpeg.len() - 1]), NotKept::NotWhole("jpg")));
+        assert!(matches!(refused(&[0; 1001]), NotKept::TooLarge(1000)));
+        assert_eq!(std::fs::read_dir(folder.path().join(DAY)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn ids_that_fat_cannot_tell_apart_get_names_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let album = album(folder.path());
+        keep(&album, "same");
+        // A second id under a name that is taken, as a case-insensitive file system would see it.
+        let mut other = facts("same");
+        other.media_id = crate::ground::media_id::MediaId::parse("sAME").unwrap();
+        std::fs::write(folder.path().join(DAY).join("20261121T170106Z_sAME.png"), b"x").unwrap();
+        let saved = keep(&album, "sAME");
+        assert!(saved.file.contains("sAME~"), "{}", saved.file);
+        assert_eq!(album.find(&other).unwrap(), Some(saved));
+    }
+
+    #[test]
+    fn an_interrupted_commit_is_repaired() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = folder.path().join(DAY);
+        keep(&album(folder.path()), "one");
+        keep(&album(folder.path()), "two");
+        // The power went after the renaming of a third, within the rows of it, and before the hash of "two".
+        std::fs::write(day.join("20261121T170106Z_three.gif"), smallest(PictureKind::Gif)).unwrap();
+        std::fs::write(day.join(".20261121T170106Z_four~aaaaaaaa.part"), b"half").unwrap();
+        let mut rows = std::fs::read(day.join(MANIFEST_FILE)).unwrap();
+        rows.extend(b"20261121T170106Z_three.gif,thr");
+        std::fs::write(day.join(MANIFEST_FILE), rows).unwrap();
+        let sums = std::fs::read_to_string(day.join(SUMS_FILE)).unwrap();
+        std::fs::write(day.join(SUMS_FILE), &sums[..sums.len() - 40]).unwrap();
+
+        let album = album(folder.path());
+        assert_eq!(album.repair([DAY, "2026-11-20"]).unwrap(), 1);
+        assert!(sums_hold(folder.path()));
+        let adopted = album.find(&facts("three")).unwrap().unwrap();
+        assert_eq!(adopted.file, "2026-11-21/20261121T170106Z_three.gif");
+        assert!(sums_hold(folder.path()));
+        let rows = manifest::read(&day.join(MANIFEST_FILE)).unwrap();
+        assert_eq!(rows.iter().map(|row| row.media_id.as_str()).collect::<Vec<_>>(), ["one", "two", "three"]);
+    }
+}

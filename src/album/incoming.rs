@@ -1,0 +1,152 @@
+//! A picture on its way in: bytes go to a hidden temporary file and through the hash at the same time; at the
+//! end the bytes say whether this is a whole picture. Dropping an [`Incoming`] removes its file.
+
+use super::whole::{self, PictureKind};
+use super::{Facts, name};
+use crate::ground::durable;
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The first bytes that are looked at to tell the kind.
+const SNIFF_BYTES: u64 = 512;
+
+/// Why bytes were not kept as a picture.
+#[derive(Debug, thiserror::Error)]
+pub enum NotKept {
+    /// Not one of the kinds that are kept; the text says what it looks like.
+    #[error("not a picture: {0}")]
+    NotAPicture(String),
+    /// The kind's own end is missing.
+    #[error("the {0} ends before its end marker")]
+    NotWhole(&'static str),
+    /// More bytes than the settings allow.
+    #[error("larger than {0} bytes")]
+    TooLarge(u64),
+    /// No room left on the disk.
+    #[error("no room left on the disk of the pictures")]
+    NoRoom,
+    /// The disk failed otherwise.
+    #[error("could not write the picture: {0}")]
+    Disk(io::Error),
+}
+
+impl NotKept {
+    fn from_disk(error: io::Error) -> NotKept {
+        if durable::is_no_room(&error) { NotKept::NoRoom } else { NotKept::Disk(error) }
+    }
+}
+
+/// An open temporary file.
+pub struct Incoming {
+    facts: Facts,
+    file: File,
+    temporary: TemporaryFile,
+    hash: Sha256,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+/// A picture whose bytes are on stable storage under its temporary name.
+pub struct WholePicture {
+    pub(super) facts: Facts,
+    pub(super) temporary: TemporaryFile,
+    pub(super) kind: PictureKind,
+    pub(super) sha256: String,
+    pub(super) bytes: u64,
+    pub(super) width_height: Option<(usize, usize)>,
+}
+
+/// The path of a temporary file; removed on drop unless it got its final name.
+pub(super) struct TemporaryFile {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl TemporaryFile {
+    /// Gives the file its final name.
+    pub(super) fn rename(&mut self, to: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, to)?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        if !self.renamed {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Incoming {
+    pub(super) fn create(folder: &Path, facts: Facts, bytes_max: u64) -> Result<Incoming> {
+        let path = folder.join(name::temporary_name(&facts));
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.with_context(|| format!("could not make {}", path.display()))?;
+        let temporary = TemporaryFile { path, renamed: false };
+        Ok(Incoming { facts, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max })
+    }
+
+    /// Takes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), NotKept> {
+        if self.bytes + bytes.len() as u64 > self.bytes_max {
+            return Err(NotKept::TooLarge(self.bytes_max));
+        }
+        self.file.write_all(bytes).map_err(NotKept::from_disk)?;
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// How many bytes have been taken.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Looks at what has come: a whole picture is synced and handed on, anything else is removed.
+    pub fn finish(mut self) -> Result<WholePicture, NotKept> {
+        let head = self.head().map_err(NotKept::from_disk)?;
+        let Some(kind) = PictureKind::sniff(&head) else {
+            return Err(NotKept::NotAPicture(describe(&head)));
+        };
+        if !whole::is_whole(kind, &mut self.file, self.bytes).map_err(NotKept::from_disk)? {
+            return Err(NotKept::NotWhole(kind.extension()));
+        }
+        let width_height = imagesize::size(&self.temporary.path).ok().map(|size| (size.width, size.height));
+        self.file.sync_data().map_err(NotKept::from_disk)?;
+        Ok(WholePicture {
+            facts: self.facts,
+            temporary: self.temporary,
+            kind,
+            sha256: name::hex(&self.hash.finalize()),
+            bytes: self.bytes,
+            width_height,
+        })
+    }
+
+    fn head(&mut self) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        (&self.file).take(SNIFF_BYTES).read_to_end(&mut head)?;
+        Ok(head)
+    }
+}
+
+/// What the first bytes look like, for the failed list.
+fn describe(head: &[u8]) -> String {
+    if head.is_empty() {
+        return "empty".to_owned();
+    }
+    if let Some(kind) = infer::get(head) {
+        return kind.mime_type().to_owned();
+    }
+    let start = &head[..head.len().min(24)];
+    match std::str::from_utf8(start) {
+        Ok(text) => format!("text that starts with {:?}", text),
+        Err(_) => format!("bytes that start with {}", name::hex(&start[..start.len().min(8)])),
+    }
+}

@@ -1,0 +1,227 @@
+//! The album: what has been kept. The pictures folder with a folder a day, each with its manifest and its
+//! hashes; the only room that writes pictures.
+//!
+//! A picture comes in three moves. [`Album::begin`] opens a hidden temporary file in the day's folder;
+//! [`Incoming::finish`] looks at the bytes (type, end marker, size), and syncs them; [`Album::commit`] gives the
+//! final name, syncs the folder, and appends the manifest row and the SHA256SUMS line. Pictures that are ready
+//! at the same time are committed together. Whatever breaks between two moves leaves either a temporary file,
+//! which the next start sweeps, or a whole picture without a row, which [`Album::find`] adopts.
+//!
+//! The file name follows from the job alone (time of submission and media_id), so the same id can never make a
+//! second file. The album works without the queue: [`verify`] and [`export`] run on a pulled card elsewhere. It
+//! knows nothing of queues, of WeChat or of HTTP.
+
+mod day;
+pub mod export;
+mod incoming;
+pub mod manifest;
+pub mod name;
+pub mod verify;
+pub mod whole;
+
+pub use incoming::{Incoming, NotKept, WholePicture};
+
+use crate::ground::clock::{SharedClock, day_utc};
+use crate::ground::commit::GroupCommit;
+use crate::ground::durable;
+use crate::ground::media_id::MediaId;
+use anyhow::{Context, Result};
+use day::DayFolder;
+use manifest::Row;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+/// The most pictures that share one commit.
+const COMMIT_BATCH_MAX: usize = 64;
+
+/// Day folders whose manifests are kept open.
+const OPEN_DAYS_MAX: usize = 4;
+
+/// What is known of a picture before its bytes: where its name and its manifest row come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// WeChat's id.
+    pub media_id: MediaId,
+    /// When the submission was taken, milliseconds since the epoch, UTC.
+    pub submitted_ms: i64,
+    /// Whether the clock could be believed then.
+    pub clock_trusted: bool,
+    /// The receipt that the contributor holds.
+    pub receipt: String,
+    /// Free text from the contributor; never a formula in the manifest.
+    pub team: String,
+    /// Free text from the contributor.
+    pub contributor: String,
+    /// Free text from the contributor.
+    pub note: String,
+    /// WGS 84, degrees.
+    pub latitude: Option<f64>,
+    /// WGS 84, degrees.
+    pub longitude: Option<f64>,
+}
+
+/// A picture that is kept: named, hashed, synced, in the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Saved {
+    /// Its path below the pictures folder, `2026-11-22/20261122T170106Z_<media id>.jpg`.
+    pub file: String,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The pictures folder, opened.
+pub struct Album {
+    root: PathBuf,
+    clock: SharedClock,
+    picture_bytes_max: u64,
+    days: Mutex<HashMap<String, DayFolder>>,
+    commits: GroupCommit<WholePicture, Result<Saved>>,
+}
+
+impl Album {
+    /// Opens the folder at `root`, making it where it is missing. `picture_bytes_max`: larger ones are refused.
+    pub fn open(root: &Path, picture_bytes_max: u64, clock: SharedClock) -> Result<Album> {
+        durable::create_private_folder(root)
+            .with_context(|| format!("could not make the pictures folder {}", root.display()))?;
+        let commits = GroupCommit::new(COMMIT_BATCH_MAX);
+        let days = Mutex::new(HashMap::new());
+        Ok(Album { root: root.to_owned(), clock, picture_bytes_max, days, commits })
+    }
+
+    /// The pictures folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Bytes that may still be written to the file system of the pictures.
+    pub fn free_bytes(&self) -> Result<u64> {
+        durable::free_bytes(&self.root)
+            .with_context(|| format!("could not read the free space of {}", self.root.display()))
+    }
+
+    /// Removes what an interrupted run left in the folders of `days` (`2026-11-22`): temporary files, torn last
+    /// lines, hashes whose line is missing. Returns the number of temporary files removed.
+    pub fn repair<'a>(&self, days: impl IntoIterator<Item = &'a str>) -> Result<usize> {
+        let mut swept = 0;
+        for day in days {
+            let folder = self.root.join(day);
+            if folder.is_dir() {
+                swept += day::sweep_temporary_files(&folder)?;
+                self.with_day(day, |_| Ok(()))?;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// The picture of `facts`, if it is kept already. A whole file that lacks its manifest row (the power went
+    /// between the two) is hashed and given one.
+    pub fn find(&self, facts: &Facts) -> Result<Option<Saved>> {
+        let day = day_utc(facts.submitted_ms);
+        let folder = self.root.join(&day);
+        if !name::candidates(facts).iter().any(|name| folder.join(name).exists()) {
+            return Ok(None);
+        }
+        self.with_day(&day, |folder| folder.find_or_adopt(facts, &self.clock))
+    }
+
+    /// All that the manifest of `day` lists, by media_id.
+    pub fn saved_on(&self, day: &str) -> Result<HashMap<MediaId, Saved>> {
+        let path = self.root.join(day).join(manifest::MANIFEST_FILE);
+        if !path.exists() {
+            return Ok(HashMap::new());
+        }
+        let rows = manifest::read(&path)?;
+        Ok(rows.into_iter().filter_map(|row| Some((MediaId::parse(&row.media_id).ok()?, row.saved(day)))).collect())
+    }
+
+    /// Opens a temporary file for the picture of `facts`.
+    pub fn begin(&self, facts: Facts) -> Result<Incoming> {
+        let folder = self.root.join(day_utc(facts.submitted_ms));
+        if !folder.is_dir() {
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| durable::sync_folder(&self.root))
+                .with_context(|| format!("could not make the day's folder {}", folder.display()))?;
+        }
+        Incoming::create(&folder, facts, self.picture_bytes_max)
+    }
+
+    /// Gives a whole picture its name and its rows; returns when all of it is on stable storage.
+    pub fn commit(&self, picture: WholePicture) -> Result<Saved> {
+        self.commits
+            .submit(picture, |batch| self.commit_batch(batch))
+            .unwrap_or_else(|| Err(anyhow::anyhow!("could not commit the picture: the commit broke off")))
+    }
+
+    fn commit_batch(&self, batch: Vec<WholePicture>) -> Vec<Result<Saved>> {
+        let count = batch.len();
+        let mut by_day: HashMap<String, Vec<(usize, WholePicture)>> = HashMap::new();
+        for (position, picture) in batch.into_iter().enumerate() {
+            by_day.entry(day_utc(picture.facts.submitted_ms)).or_default().push((position, picture));
+        }
+        let mut answers: Vec<Option<Result<Saved>>> = (0..count).map(|_| None).collect();
+        for (day, pictures) in by_day {
+            let (positions, pictures): (Vec<usize>, Vec<WholePicture>) = pictures.into_iter().unzip();
+            match self.with_day(&day, |folder| folder.commit(pictures, &self.clock)) {
+                Ok(saved) => {
+                    for (position, one) in positions.into_iter().zip(saved) {
+                        answers[position] = Some(one);
+                    }
+                }
+                Err(error) => {
+                    for position in positions {
+                        answers[position] = Some(Err(anyhow::anyhow!("{error:#}")));
+                    }
+                }
+            }
+        }
+        let unanswered = || Err(anyhow::anyhow!("could not commit the picture: no answer"));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
+    }
+
+    /// Runs `work` on a day's folder. After an error the folder's open files are dropped, so that the next
+    /// attempt starts from what is really on the disk.
+    fn with_day<T>(&self, day: &str, work: impl FnOnce(&mut DayFolder) -> Result<T>) -> Result<T> {
+        let mut days = self.lock();
+        if !days.contains_key(day) {
+            if days.len() >= OPEN_DAYS_MAX {
+                let oldest = days.keys().min().cloned().unwrap_or_default();
+                days.remove(&oldest);
+            }
+            days.insert(day.to_owned(), DayFolder::open(&self.root, day)?);
+        }
+        let folder = days.get_mut(day).context("the day's folder is not open")?;
+        let done = work(folder);
+        if done.is_err() || folder.is_spent() {
+            days.remove(day);
+        }
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, DayFolder>> {
+        self.days.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Row {
+    fn saved(&self, day: &str) -> Saved {
+        Saved { file: format!("{day}/{}", self.file), sha256: self.sha256.clone(), bytes: self.bytes }
+    }
+}
+
+/// The names of the day folders below `root`, oldest first; everything else there is left alone.
+pub fn day_folders(root: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(root).with_context(|| format!("could not read {}", root.display()))?;
+    let mut days = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("could not read {}", root.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name::is_day(&name) && entry.path().is_dir() {
+            days.push(name);
+        }
+    }
+    days.sort();
+    Ok(days)
+}

@@ -1,0 +1,104 @@
+//! File names: from the job alone, safe on FAT and exFAT, never longer than a file system takes.
+
+use super::Facts;
+use super::whole::PictureKind;
+use crate::ground::clock::compact_utc;
+use sha2::{Digest, Sha256};
+
+/// The longest part of a media_id that goes into a file name as it is: 17 characters of time, 200 of id, 10 of
+/// hash and 5 of extension stay below the 255 that every file system takes.
+const ID_LENGTH_MAX: usize = 200;
+
+/// The name of a picture of `kind`: `20261122T170106Z_<media id>.jpg`.
+pub fn file_name(facts: &Facts, kind: PictureKind) -> String {
+    format!("{}.{}", stem(facts), kind.extension())
+}
+
+/// The name when the plain one belongs to another id: FAT does not tell `Ab` from `aB`.
+pub fn distinct_file_name(facts: &Facts, kind: PictureKind) -> String {
+    format!("{}~{}.{}", short_stem(facts), id_hash(facts), kind.extension())
+}
+
+/// The hidden name under which the bytes arrive.
+pub fn temporary_name(facts: &Facts) -> String {
+    format!(".{}~{}.part", short_stem(facts), id_hash(facts))
+}
+
+/// Whether a name in a day's folder is that of a temporary file.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".part")
+}
+
+/// Whether `name` is that of a day's folder.
+pub fn is_day(name: &str) -> bool {
+    let shape = |(index, byte): (usize, u8)| if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() };
+    name.len() == 10 && name.bytes().enumerate().all(shape)
+}
+
+/// Every name that the picture of `facts` may have got.
+pub fn candidates(facts: &Facts) -> Vec<String> {
+    let plain = PictureKind::ALL.iter().map(|kind| file_name(facts, *kind));
+    let distinct = PictureKind::ALL.iter().map(|kind| distinct_file_name(facts, *kind));
+    plain.chain(distinct).collect()
+}
+
+fn stem(facts: &Facts) -> String {
+    let id = facts.media_id.as_str();
+    if id.len() <= ID_LENGTH_MAX {
+        format!("{}_{id}", compact_utc(facts.submitted_ms))
+    } else {
+        format!("{}~{}", short_stem(facts), id_hash(facts))
+    }
+}
+
+fn short_stem(facts: &Facts) -> String {
+    let id = facts.media_id.as_str();
+    format!("{}_{}", compact_utc(facts.submitted_ms), &id[..id.len().min(ID_LENGTH_MAX)])
+}
+
+fn id_hash(facts: &Facts) -> String {
+    hex(&Sha256::digest(facts.media_id.as_str()))[..8].to_owned()
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::ground::media_id::MediaId;
+
+    pub(in crate::album) fn facts(id: &str) -> Facts {
+        Facts {
+            media_id: MediaId::parse(id).unwrap(),
+            submitted_ms: 1_795_280_466_123,
+            clock_trusted: true,
+            receipt: "r".into(),
+            team: String::new(),
+            contributor: String::new(),
+            note: String::new(),
+            latitude: None,
+            longitude: None,
+        }
+    }
+
+    #[test]
+    fn names_follow_from_the_job() {
+        assert_eq!(file_name(&facts("Ab-_9"), PictureKind::Jpeg), "20261121T170106Z_Ab-_9.jpg");
+        assert_ne!(distinct_file_name(&facts("Ab"), PictureKind::Png), distinct_file_name(&facts("aB"), PictureKind::Png));
+        assert!(is_temporary(&temporary_name(&facts("a"))));
+        assert!(is_day("2026-11-22") && !is_day("2026-11-2x") && !is_day("2026-1122"));
+    }
+
+    #[test]
+    fn the_longest_id_still_makes_a_legal_name() {
+        let long = "x".repeat(256);
+        let other = format!("{}y", "x".repeat(255));
+        for name in candidates(&facts(&long)).into_iter().chain([temporary_name(&facts(&long))]) {
+            assert!(name.len() <= 255, "{}", name.len());
+        }
+        assert_ne!(file_name(&facts(&long), PictureKind::Jpeg), file_name(&facts(&other), PictureKind::Jpeg));
+    }
+}
