@@ -39,4 +39,5 @@
 
 pub mod ground;
 pub mod album;
+pub mod queue;
 pub mod door;

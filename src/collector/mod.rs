@@ -1,0 +1,320 @@
+//! The collector: brings pictures home. Worker threads call [`Collector::step`]; one step is one picture's try:
+//! claim, download, check, commit, complete. Tests call it too, with a clock of their own.
+//!
+//! It stands between four rooms and knows only what each of them says: the queue's claim, WeChat's fault, the
+//! album's refusal. What to do next is decided here, by the fault's [`Outcome`]:
+//!
+//! - what may pass is tried again later, with growing gaps and jitter, until the picture's 72 hours are over;
+//! - what concerns everybody (network, account, disk) pauses everybody and counts against nobody. When a pause
+//!   is over one single try goes ahead; the others follow when it has got an answer;
+//! - what will never come goes to the failed list with its reason.
+//!
+//! A picture is never given up untried: its deadline is looked at only after an attempt has failed.
+
+mod pause;
+
+pub use pause::Paused;
+
+use crate::album::{Album, Facts, NotKept};
+use crate::ground::bell::Bell;
+use crate::ground::clock::SharedClock;
+use crate::ground::durable;
+use crate::ground::random::SharedRandom;
+use crate::ground::stop::Stop;
+use crate::queue::{Claim, Queue, SavedAs};
+use crate::wechat::fault::Outcome;
+use crate::wechat::{Fault, WeChat};
+use pause::{Gate, Pause};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Bytes between the network and the disk.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A worker without work looks again at least so often.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// An id that WeChat does not know waits at least this share of its age: half an hour old, four minutes.
+const UNKNOWN_ID_SHARE_OF_AGE: i64 = 8;
+
+/// What the room needs to know.
+#[derive(Clone, Debug)]
+pub struct CollectorOptions {
+    /// The first wait after a failed attempt.
+    pub retry_min: Duration,
+    /// The longest wait.
+    pub retry_max: Duration,
+    /// From submission until WeChat deletes the picture.
+    pub deadline: Duration,
+    /// Below it nothing is downloaded.
+    pub free_bytes_min: u64,
+}
+
+/// The rooms that the collector stands between.
+#[derive(Clone)]
+pub struct Rooms {
+    /// What is owed.
+    pub queue: Arc<Queue>,
+    /// Where it comes from.
+    pub wechat: Arc<WeChat>,
+    /// Where it goes.
+    pub album: Arc<Album>,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One picture was tried.
+    Tried(Tried),
+    /// There is nothing to do for so long, unless the bell rings.
+    Idle(Duration),
+}
+
+/// How one try ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// The picture is kept.
+    Saved,
+    /// It waits for another attempt.
+    Postponed,
+    /// It is on the failed list.
+    Failed,
+    /// Nothing was counted; everybody waits.
+    Paused,
+}
+
+/// Numbers since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Pictures brought home.
+    pub saved: u64,
+    /// Their bytes.
+    pub saved_bytes: u64,
+    /// Attempts that failed, by code.
+    pub failed_attempts: BTreeMap<String, u64>,
+    /// Wall-clock milliseconds of the last picture.
+    pub last_saved_ms: Option<i64>,
+}
+
+/// Brings pictures home.
+pub struct Collector {
+    rooms: Rooms,
+    options: CollectorOptions,
+    clock: SharedClock,
+    random: SharedRandom,
+    pause: Mutex<Pause>,
+    totals: Mutex<Totals>,
+}
+
+impl Collector {
+    /// A collector between `rooms`.
+    pub fn new(rooms: Rooms, options: CollectorOptions, clock: SharedClock, random: SharedRandom) -> Collector {
+        Collector { rooms, options, clock, random, pause: Mutex::default(), totals: Mutex::default() }
+    }
+
+    /// Works until a stop is asked for. Whoever asks also rings the queue's bell.
+    pub fn work(&self, stop: &Stop) {
+        let bell: &Bell = self.rooms.queue.bell();
+        while !stop.asked() {
+            let rings = bell.rings();
+            if let Step::Idle(wait) = self.step() {
+                bell.wait(rings, wait.min(IDLE_MAX));
+            }
+        }
+    }
+
+    /// Tries one picture, if one is due and nothing pauses everybody.
+    pub fn step(&self) -> Step {
+        let now = self.clock.monotonic();
+        match self.pause_lock().gate(now) {
+            Gate::Closed(wait) => return Step::Idle(wait),
+            Gate::Open | Gate::Probe => {}
+        }
+        if let Some(fault) = self.disk_fault() {
+            self.close(&fault);
+            return Step::Idle(Duration::from_secs(1));
+        }
+        let Some(claim) = self.rooms.queue.claim() else {
+            self.pause_lock().leave_probe();
+            return Step::Idle(self.rooms.queue.next_due().unwrap_or(IDLE_MAX));
+        };
+        // A panic in a library costs this attempt, not the worker.
+        let end = catch_unwind(AssertUnwindSafe(|| self.bring_home(&claim)))
+            .unwrap_or_else(|_| Err(Fault::new("internal", "a panic while fetching")));
+        Step::Tried(self.settle(&claim, end))
+    }
+
+    /// Why everybody waits, if everybody does.
+    pub fn paused(&self) -> Option<Paused> {
+        self.pause_lock().view(self.clock.monotonic())
+    }
+
+    /// Ends a pause now, as when an operator has mended what was wrong.
+    pub fn resume(&self) {
+        self.pause_lock().open();
+        self.rooms.queue.bell().ring();
+    }
+
+    /// Numbers since the start.
+    pub fn totals(&self) -> Totals {
+        self.totals_lock().clone()
+    }
+
+    fn bring_home(&self, claim: &Claim) -> Result<SavedAs, Fault> {
+        let facts = facts_of(claim);
+        // A crash may have come between the album's commit and the queue's.
+        if let Some(saved) = self.rooms.album.find(&facts).map_err(|error| disk_fault_of(&error))? {
+            return Ok(saved_as(saved));
+        }
+        let mut media = self.rooms.wechat.fetch(&claim.media_id)?;
+        let mut incoming = self.rooms.album.begin(facts).map_err(|error| disk_fault_of(&error))?;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match media.read(&mut buffer)? {
+                0 => break,
+                count => incoming.write(&buffer[..count]).map_err(|why| fault_of(&why))?,
+            }
+        }
+        let whole = incoming.finish().map_err(|why| fault_of(&why))?;
+        self.rooms.album.commit(whole).map(saved_as).map_err(|error| disk_fault_of(&error))
+    }
+
+    fn settle(&self, claim: &Claim, end: Result<SavedAs, Fault>) -> Tried {
+        let fault = match end {
+            Ok(saved) => {
+                self.keep(claim, &saved);
+                return Tried::Saved;
+            }
+            Err(fault) => fault,
+        };
+        *self.totals_lock().failed_attempts.entry(fault.code.to_string()).or_default() += 1;
+        match fault.outcome() {
+            Outcome::Pause(_) | Outcome::Operator | Outcome::RenewCredential => {
+                let wait = self.close(&fault);
+                // Behind the others, so that the next probe is another picture's.
+                self.rooms.queue.postpone(&claim.media_id, wait, None);
+                Tried::Paused
+            }
+            Outcome::Gone | Outcome::NotAPicture => self.give_up(claim, &fault),
+            Outcome::RetryAFewTimes(times) if claim.attempts + 1 >= times => self.give_up(claim, &fault),
+            Outcome::RetryLater | Outcome::RetryAFewTimes(_) => self.try_later(claim, &fault),
+        }
+    }
+
+    fn keep(&self, claim: &Claim, saved: &SavedAs) {
+        self.rooms.queue.complete(&claim.media_id, saved);
+        let mut totals = self.totals_lock();
+        totals.saved += 1;
+        totals.saved_bytes += saved.bytes;
+        totals.last_saved_ms = Some(self.clock.wall_ms());
+        drop(totals);
+        log::info!("saved {} ({} bytes)", saved.file, saved.bytes);
+        self.reopen();
+    }
+
+    fn give_up(&self, claim: &Claim, fault: &Fault) -> Tried {
+        log::warn!("gave up {}: {fault}", claim.media_id);
+        self.rooms.queue.fail(&claim.media_id, &fault.code, &fault.detail);
+        self.reopen();
+        Tried::Failed
+    }
+
+    fn try_later(&self, claim: &Claim, fault: &Fault) -> Tried {
+        self.reopen();
+        let age_ms = self.clock.wall_ms() - claim.submitted_ms;
+        let deadline_ms = i64::try_from(self.options.deadline.as_millis()).unwrap_or(i64::MAX);
+        if age_ms >= deadline_ms {
+            let last = Fault::new("expired", fault.to_string());
+            return self.give_up(claim, &last);
+        }
+        let mut wait = self.backoff(claim.attempts);
+        if fault.code == "40007" {
+            wait = wait.max(Duration::from_millis((age_ms / UNKNOWN_ID_SHARE_OF_AGE).max(0).unsigned_abs()));
+        }
+        // The last try comes at the deadline, not after a gap that reaches beyond it.
+        let wait = wait.min(Duration::from_millis((deadline_ms - age_ms).unsigned_abs()));
+        log::info!("{} is tried again in {:.1} s: {fault}", claim.media_id, wait.as_secs_f64());
+        self.rooms.queue.postpone(&claim.media_id, wait, Some(&fault.code));
+        Tried::Postponed
+    }
+
+    /// Doubles with every attempt up to the longest; the upper half of it is left to chance, so that pictures
+    /// that failed together do not come back together.
+    fn backoff(&self, attempts: u32) -> Duration {
+        let full = self.options.retry_min.saturating_mul(1 << attempts.min(20)).min(self.options.retry_max);
+        full.mul_f64(0.5 + self.random.fraction() / 2.0)
+    }
+
+    /// Everybody waits; says so when it is news. Returns how long.
+    fn close(&self, fault: &Fault) -> Duration {
+        let (wait, is_news) = self.pause_lock().close(fault, self.clock.monotonic(), self.clock.wall_ms(), &self.random);
+        if is_news {
+            log::warn!("everything waits: {fault}. {}", fault.entry().remedy.en);
+        }
+        wait
+    }
+
+    /// WeChat has answered for one picture, so nothing stands in the way of the others.
+    fn reopen(&self) {
+        if self.pause_lock().open() {
+            log::info!("going on");
+            self.rooms.queue.bell().ring();
+        }
+    }
+
+    fn disk_fault(&self) -> Option<Fault> {
+        match self.rooms.album.free_bytes() {
+            Ok(free) if free < self.options.free_bytes_min => {
+                let detail = format!("{free} bytes are free, {} must stay free", self.options.free_bytes_min);
+                Some(Fault::new("disk-full", detail))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Fault::new("disk", format!("{error:#}"))),
+        }
+    }
+
+    fn pause_lock(&self) -> MutexGuard<'_, Pause> {
+        self.pause.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn totals_lock(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn facts_of(claim: &Claim) -> Facts {
+    Facts {
+        media_id: claim.media_id.clone(),
+        submitted_ms: claim.submitted_ms,
+        clock_trusted: claim.clock_trusted,
+        receipt: claim.receipt.clone(),
+        team: claim.submission.team.clone(),
+        contributor: claim.submission.contributor.clone(),
+        note: claim.submission.note.clone(),
+        latitude: claim.submission.latitude,
+        longitude: claim.submission.longitude,
+    }
+}
+
+/// The queue's word for what the album says.
+pub fn saved_as(saved: crate::album::Saved) -> SavedAs {
+    SavedAs { file: saved.file, sha256: saved.sha256, bytes: saved.bytes }
+}
+
+fn fault_of(why: &NotKept) -> Fault {
+    let code = match why {
+        NotKept::NotAPicture(_) => "not-a-picture",
+        NotKept::NotWhole(_) => "not-whole",
+        NotKept::TooLarge(_) => "too-large",
+        NotKept::NoRoom => "disk-full",
+        NotKept::Disk(_) => "disk",
+    };
+    Fault::new(code, why.to_string())
+}
+
+fn disk_fault_of(error: &anyhow::Error) -> Fault {
+    let is_full = error.chain().filter_map(|cause| cause.downcast_ref()).any(durable::is_no_room);
+    Fault::new(if is_full { "disk-full" } else { "disk" }, format!("{error:#}"))
+}

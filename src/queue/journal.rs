@@ -1,0 +1,158 @@
+//! The intake journal: append-only files of self-checking lines, synced before anything is promised.
+//!
+//! `journal/000017_2026-11-22.log`: a running number, because the wall clock of a box may go backwards, and the
+//! day for people. A new file is begun every day and after any failed write; a file whose sync failed gets no
+//! further line, and the batch that failed goes to the next file.
+
+use super::record::Entry;
+use crate::ground::clock::{SharedClock, day_utc};
+use crate::ground::durable::AppendFile;
+use crate::ground::media_id::MediaId;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// A place in the journal: everything before it is in sled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The file's running number.
+    pub number: u64,
+    /// Bytes of that file.
+    pub offset: u64,
+}
+
+/// The journal, open for appending.
+pub struct Journal {
+    folder: PathBuf,
+    clock: SharedClock,
+    number: u64,
+    day: String,
+    file: Option<AppendFile>,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`. Its first line begins a new file, so a torn tail is never appended to.
+    pub fn open(folder: &Path, clock: SharedClock) -> Result<Journal> {
+        let number = files(folder)?.last().map_or(0, |(number, _)| *number);
+        Ok(Journal { folder: folder.to_owned(), clock, number, day: String::new(), file: None })
+    }
+
+    /// Appends whole lines and waits until they are on stable storage. When the file fails, once more to a new
+    /// one.
+    pub fn append(&mut self, lines: &str) -> io::Result<()> {
+        match self.append_once(lines) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                log::warn!("could not write to the journal: {error}; beginning a new file");
+                self.file = None;
+                self.append_once(lines).inspect_err(|_| self.file = None)
+            }
+        }
+    }
+
+    fn append_once(&mut self, lines: &str) -> io::Result<()> {
+        let day = day_utc(self.clock.wall_ms());
+        if self.file.as_ref().is_none_or(|file| file.is_spent()) || self.day != day {
+            self.number += 1;
+            let path = self.folder.join(format!("{:06}_{day}.log", self.number));
+            self.file = Some(AppendFile::open(&path)?);
+            self.day = day;
+        }
+        match &mut self.file {
+            Some(file) => file.append(lines.as_bytes()),
+            None => Err(io::Error::other("no journal file is open")),
+        }
+    }
+
+    /// Where the next line will go.
+    pub fn position(&self) -> Position {
+        let offset = self.file.as_ref().map_or(u64::MAX, |file| file.good_length());
+        Position { number: self.number, offset }
+    }
+
+    /// Removes files of days before `before_ms` in which nothing is owed any more.
+    pub fn remove_settled(&self, before_ms: i64, is_settled: impl Fn(&MediaId) -> bool) -> Result<()> {
+        let last_day = day_utc(before_ms);
+        for (number, path) in files(&self.folder)? {
+            let day = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.split_once('_'));
+            let is_old = day.is_some_and(|(_, day)| day < last_day.as_str());
+            if number == self.number || !is_old {
+                continue;
+            }
+            let mut all_settled = true;
+            read_file(&path, 0, &mut |entry| {
+                all_settled &= entry.submission.ids.iter().all(&is_settled);
+                Ok(())
+            })?;
+            if all_settled {
+                std::fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
+                log::info!("removed {}: all in it is settled", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands every entry after `from` to `take`, oldest first; returns how many.
+pub fn replay(folder: &Path, from: Option<&Position>, mut take: impl FnMut(Entry) -> Result<()>) -> Result<usize> {
+    let mut count = 0;
+    for (number, path) in files(folder)? {
+        let offset = match from {
+            Some(from) if number < from.number => continue,
+            Some(from) if number == from.number => from.offset,
+            _ => 0,
+        };
+        read_file(&path, offset, &mut |entry| {
+            count += 1;
+            take(entry)
+        })?;
+    }
+    Ok(count)
+}
+
+fn read_file(path: &Path, offset: u64, take: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    let reading = || format!("could not read the journal {}", path.display());
+    let mut file = File::open(path).with_context(reading)?;
+    if offset >= file.metadata().with_context(reading)?.len() {
+        return Ok(());
+    }
+    file.seek(SeekFrom::Start(offset)).with_context(reading)?;
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    let mut damaged = 0;
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).with_context(reading)? == 0 {
+            break;
+        }
+        let is_whole = line.pop_if(|last| *last == b'\n').is_some();
+        match Entry::from_line(&line) {
+            Some(entry) if is_whole => take(entry)?,
+            // A torn tail was never promised: the answer goes out after the sync.
+            _ if !is_whole => log::info!("passed over a torn last line of {}", path.display()),
+            _ => damaged += 1,
+        }
+    }
+    if damaged > 0 {
+        log::error!("{damaged} damaged lines in {}: the card may be failing", path.display());
+    }
+    Ok(())
+}
+
+/// The journal's files in their order.
+fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let reading = || format!("could not read the journal folder {}", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_suffix(".log").and_then(|stem| stem.split_once('_')).map(|(number, _)| number);
+        if let Some(Ok(number)) = number.map(str::parse) {
+            files.push((number, path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

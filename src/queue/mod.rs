@@ -1,0 +1,468 @@
+//! The queue: what is still owed. Every id that was promised is here until it is a picture or on the failed
+//! list, and its receipt until 30 days later.
+//!
+//! Two stores, with different duties. The [`journal`] is the promise: one checksummed line a submission, synced
+//! before the answer. sled ([`store`]) is the order: due times, attempts, receipts, failed list. sled's own
+//! `flush` does not survive a power cut and a single bad byte can make it panic at open, so nothing rests on
+//! it: when it is damaged or gone it is set aside and filled again from the journal, and the album (asked
+//! through [`SavedLookup`], because this room does not know it) says what is there already.
+//!
+//! Submissions that come together share one sync. The room does not know what a picture is, how it is fetched,
+//! or when to try again; the collector tells it what became of a claim.
+
+mod journal;
+mod record;
+mod store;
+
+pub use record::{Failed, JobState, ReceiptView, Submission};
+
+use crate::ground::bell::Bell;
+use crate::ground::clock::SharedClock;
+use crate::ground::commit::GroupCommit;
+use crate::ground::durable;
+use crate::ground::media_id::MediaId;
+use crate::ground::random::{READABLE, SharedRandom};
+use anyhow::{Context, Result};
+use journal::Journal;
+use record::{Entry, Kept};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use store::Store;
+
+/// Submissions that share one sync at most.
+const COMMIT_BATCH_MAX: usize = 512;
+
+/// Characters of a receipt: 31^10 are too many to guess at a few a second.
+const RECEIPT_LENGTH: usize = 10;
+
+/// Ids that are compared with the album at once while the queue is filled again.
+const REPLAY_BATCH: usize = 10_000;
+
+/// How long receipts of settled submissions are kept.
+const RECEIPT_LIFE_MS: i64 = 30 * 86_400_000;
+
+/// What the room needs to know.
+pub struct QueueOptions {
+    /// Holds `journal/` and `queue/`.
+    pub data_dir: PathBuf,
+    /// The most ids that may wait.
+    pub waiting_max: u64,
+    /// Bytes that must stay free for the queue itself; below it submissions are refused.
+    pub reserve_bytes: u64,
+    /// From submission until WeChat deletes the picture.
+    pub deadline: Duration,
+    /// Time.
+    pub clock: SharedClock,
+    /// Chance.
+    pub random: SharedRandom,
+}
+
+/// Asked when the queue is filled again: what the album has of a day (`2026-11-22`).
+pub type SavedLookup<'a> = dyn Fn(&str) -> HashMap<MediaId, SavedAs> + 'a;
+
+/// What is known of a picture that was brought home.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SavedAs {
+    /// Below the pictures folder.
+    pub file: String,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A job that one worker holds.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// WeChat's id.
+    pub media_id: MediaId,
+    /// The receipt under which it first came.
+    pub receipt: String,
+    /// What came with it.
+    pub submission: Submission,
+    /// When it was submitted, wall clock.
+    pub submitted_ms: i64,
+    /// Whether the wall clock could be believed then.
+    pub clock_trusted: bool,
+    /// Attempts that were counted against it.
+    pub attempts: u32,
+}
+
+/// A submission that is on stable storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// What the contributor holds.
+    pub receipt: String,
+    /// Ids that were not known before.
+    pub new_ids: usize,
+}
+
+/// Why a submission was not taken. Nothing of it was kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// As many ids wait as the settings allow.
+    #[error("could not take the submission: {0} ids are waiting already (limits.queue)")]
+    Full(u64),
+    /// The disk of the queue is full.
+    #[error("could not take the submission: no room left for the queue")]
+    NoRoom,
+    /// The disk of the queue fails.
+    #[error("could not take the submission: {0}")]
+    Disk(String),
+}
+
+/// Numbers for status and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ids that are neither picture nor failed, claimed ones included.
+    pub waiting: u64,
+    /// Ids that a worker holds.
+    pub claimed: u64,
+    /// Pictures whose receipts have not expired.
+    pub saved: u64,
+    /// Length of the failed list.
+    pub failed: u64,
+}
+
+/// The queue, opened.
+pub struct Queue {
+    options: QueueOptions,
+    intake: GroupCommit<Submission, Result<Accepted, Refused>>,
+    journal: Mutex<Journal>,
+    inner: Mutex<Inner>,
+    bell: Bell,
+}
+
+struct Inner {
+    store: Option<Store>,
+    claimed: HashSet<MediaId>,
+}
+
+impl Queue {
+    /// Opens the queue: sled as it was, or set aside and made anew when it is damaged; then whatever the journal
+    /// holds beyond it. `saved` is asked only for what has to be filled in.
+    pub fn open(options: QueueOptions, saved: &SavedLookup<'_>) -> Result<Queue> {
+        for folder in ["journal", "queue"] {
+            let path = options.data_dir.join(folder);
+            durable::create_private_folder(&path).with_context(|| format!("could not make {}", path.display()))?;
+        }
+        let store = open_store(&options, saved)?;
+        let journal = Journal::open(&options.data_dir.join("journal"), options.clock.clone())?;
+        Ok(Queue {
+            options,
+            intake: GroupCommit::new(COMMIT_BATCH_MAX),
+            journal: Mutex::new(journal),
+            inner: Mutex::new(Inner { store: Some(store), claimed: HashSet::new() }),
+            bell: Bell::default(),
+        })
+    }
+
+    /// Rung when there may be new work.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Takes a submission; returns once it is on stable storage. Ids that are known already make no second job,
+    /// and a submission of nothing but known ids gets the receipt that it got before.
+    pub fn accept(&self, submission: Submission) -> Result<Accepted, Refused> {
+        let broke_off = || Err(Refused::Disk("the commit broke off".to_owned()));
+        self.intake.submit(submission, |batch| self.commit_batch(batch)).unwrap_or_else(broke_off)
+    }
+
+    fn commit_batch(&self, batch: Vec<Submission>) -> Vec<Result<Accepted, Refused>> {
+        let mut plan = Plan::default();
+        let answers: Vec<_> = batch.into_iter().map(|submission| self.plan(&mut plan, submission)).collect();
+        if plan.entries.is_empty() {
+            return answers;
+        }
+        let lines: String = plan.entries.iter().map(Entry::to_line).collect();
+        // Held until sled has the entries too, so that a position never lies beyond what sled knows.
+        let mut journal = self.journal_lock();
+        if let Err(error) = journal.append(&lines) {
+            let refused = if durable::is_no_room(&error) { Refused::NoRoom } else { Refused::Disk(error.to_string()) };
+            log::error!("{refused}");
+            let receipts: HashSet<&str> = plan.entries.iter().map(|entry| entry.receipt.as_str()).collect();
+            // Answers that name a receipt of this very batch fall with it.
+            let keep = |answer: Result<Accepted, Refused>| match answer {
+                Ok(accepted) if receipts.contains(accepted.receipt.as_str()) => Err(refused.clone()),
+                other => other,
+            };
+            return answers.into_iter().map(keep).collect();
+        }
+        self.with_store(|store, _| plan.entries.iter().try_for_each(|entry| store.insert(entry)));
+        self.bell.ring();
+        answers
+    }
+
+    /// What the journal would have to say about one submission.
+    fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<Accepted, Refused> {
+        let (known, waiting) = self
+            .with_store(|store, _| {
+                let lookup = |id: &MediaId| store.receipt_of(id);
+                let known: Result<Vec<_>> = submission.ids.iter().map(lookup).collect();
+                Ok((known?, store.counts().waiting))
+            })
+            .unwrap_or_else(|| (vec![None; submission.ids.len()], 0));
+        let known: Vec<Option<String>> = submission
+            .ids
+            .iter()
+            .zip(known)
+            .map(|(id, stored)| stored.or_else(|| plan.receipt_of.get(id).cloned()))
+            .collect();
+        if let Some(Some(first)) = known.first()
+            && known.iter().all(|receipt| receipt.as_ref() == Some(first))
+        {
+            return Ok(Accepted { receipt: first.clone(), new_ids: 0 });
+        }
+        let new_ids = known.iter().filter(|receipt| receipt.is_none()).count();
+        if waiting + plan.new_ids + new_ids as u64 > self.options.waiting_max {
+            return Err(Refused::Full(waiting));
+        }
+        let free = durable::free_bytes(&self.options.data_dir).unwrap_or(u64::MAX);
+        if free < self.options.reserve_bytes {
+            return Err(Refused::NoRoom);
+        }
+        let receipt = self.options.random.text(RECEIPT_LENGTH, READABLE);
+        for id in &submission.ids {
+            plan.receipt_of.entry(id.clone()).or_insert_with(|| receipt.clone());
+        }
+        plan.new_ids += new_ids as u64;
+        let entry = Entry {
+            receipt: receipt.clone(),
+            submitted_ms: self.options.clock.wall_ms(),
+            clock_trusted: true,
+            submission,
+        };
+        plan.entries.push(entry);
+        Ok(Accepted { receipt, new_ids })
+    }
+
+    /// The waiting id whose deadline comes first, among those that are due; it is nobody else's until it is
+    /// completed, postponed, failed or released.
+    pub fn claim(&self) -> Option<Claim> {
+        let now = self.options.clock.monotonic();
+        self.with_store(|store, claimed| {
+            store.make_ready(now)?;
+            let claim = store.first_ready(claimed)?;
+            if let Some(claim) = &claim {
+                claimed.insert(claim.media_id.clone());
+            }
+            Ok(claim)
+        })?
+    }
+
+    /// How long until a postponed id is due; `None` when there is none.
+    pub fn next_due(&self) -> Option<Duration> {
+        let now = self.options.clock.monotonic();
+        self.with_store(|store, _| store.next_due())?.map(|due| due.saturating_sub(now))
+    }
+
+    /// The picture of a claim is kept.
+    pub fn complete(&self, media_id: &MediaId, saved: &SavedAs) {
+        self.settle(media_id, |store| store.set_state(media_id, &JobState::Saved(saved.clone())));
+    }
+
+    /// Gives a claim back, due after `wait`. `attempt`: count it, and remember the code.
+    pub fn postpone(&self, media_id: &MediaId, wait: Duration, attempt: Option<&str>) {
+        let due = self.options.clock.monotonic() + wait;
+        self.settle(media_id, |store| store.postpone(media_id, due, attempt));
+    }
+
+    /// Gives a claim back as if it had never been taken.
+    pub fn release(&self, media_id: &MediaId) {
+        self.lock().claimed.remove(media_id);
+        self.bell.ring();
+    }
+
+    /// Puts a claim on the failed list.
+    pub fn fail(&self, media_id: &MediaId, code: &str, detail: &str) {
+        let failed = Kept { code: code.to_owned(), detail: detail.to_owned(), at_ms: self.options.clock.wall_ms() };
+        self.settle(media_id, |store| store.set_state(media_id, &JobState::Failed(failed)));
+    }
+
+    /// Puts failed ids back; `None`: all of them. Returns how many were on the failed list.
+    pub fn retry(&self, ids: Option<&[MediaId]>) -> usize {
+        let put_back = self.with_store(|store, _| {
+            let ids = match ids {
+                Some(ids) => ids.to_vec(),
+                None => store.failed(usize::MAX)?.into_iter().map(|failed| failed.media_id).collect(),
+            };
+            let mut count = 0;
+            for id in &ids {
+                count += usize::from(store.retry(id)?);
+            }
+            Ok(count)
+        });
+        self.bell.ring();
+        put_back.unwrap_or(0)
+    }
+
+    /// What became of the ids of a receipt; `None` for a receipt that does not exist or has expired.
+    pub fn receipt(&self, receipt: &str) -> Option<ReceiptView> {
+        self.with_store(|store, _| store.receipt(receipt))?
+    }
+
+    /// The failed list, at most `count_max` of it.
+    pub fn failed(&self, count_max: usize) -> Vec<Failed> {
+        self.with_store(|store, _| store.failed(count_max)).unwrap_or_default()
+    }
+
+    /// Numbers for status and metrics.
+    pub fn counts(&self) -> Counts {
+        let counts = self.with_store(|store, claimed| Ok(Counts { claimed: claimed.len() as u64, ..store.counts() }));
+        counts.unwrap_or_default()
+    }
+
+    /// Wall-clock milliseconds of the deadline that comes first; `None` when nothing waits.
+    pub fn oldest_deadline_ms(&self) -> Option<i64> {
+        self.with_store(|store, _| store.oldest_deadline_ms())?
+    }
+
+    /// Whether a submission could be taken now: journal writable and room for it.
+    pub fn can_accept(&self) -> Result<(), Refused> {
+        let free = durable::free_bytes(&self.options.data_dir).map_err(|error| Refused::Disk(error.to_string()))?;
+        if free < self.options.reserve_bytes { Err(Refused::NoRoom) } else { Ok(()) }
+    }
+
+    /// Housekeeping, called every few seconds: makes durable what sled alone holds, opens sled again after it
+    /// failed, lets expired receipts go.
+    pub fn tend(&self, saved: &SavedLookup<'_>) {
+        self.reopen_if_sick(saved);
+        let position = self.journal_lock().position();
+        let expired_before = self.options.clock.wall_ms() - RECEIPT_LIFE_MS;
+        self.with_store(|store, _| {
+            store.expire(expired_before)?;
+            store.make_durable(&position)
+        });
+        let is_settled = |id: &MediaId| {
+            let state = self.with_store(|store, _| store.state(id));
+            state.is_some_and(|state| !matches!(state, Some(JobState::Waiting { .. })))
+        };
+        if let Err(error) = self.journal_lock().remove_settled(expired_before, is_settled) {
+            log::warn!("could not tidy the journal: {error:#}");
+        }
+    }
+
+    /// Makes everything durable and marks the end as orderly, so that the next start need not count.
+    pub fn close(&self) {
+        let position = self.journal_lock().position();
+        self.with_store(|store, _| store.close(&position));
+    }
+
+    fn reopen_if_sick(&self, saved: &SavedLookup<'_>) {
+        let mut inner = self.lock();
+        if inner.store.is_some() {
+            return;
+        }
+        match open_store(&self.options, saved) {
+            Ok(store) => {
+                log::warn!("the queue is open again");
+                inner.store = Some(store);
+                drop(inner);
+                self.bell.ring();
+            }
+            Err(error) => log::error!("could not open the queue again: {error:#}"),
+        }
+    }
+
+    fn settle(&self, media_id: &MediaId, change: impl FnOnce(&mut Store) -> Result<()>) {
+        self.with_store(|store, claimed| {
+            change(store)?;
+            claimed.remove(media_id);
+            Ok(())
+        });
+        // Also when sled is sick: the claim must not outlive its worker.
+        self.lock().claimed.remove(media_id);
+    }
+
+    /// Runs `work` on sled. An error closes sled until [`Queue::tend`] opens it again: after a full disk it goes
+    /// on failing until it is reopened. What was promised is in the journal all the while.
+    fn with_store<T>(&self, work: impl FnOnce(&mut Store, &mut HashSet<MediaId>) -> Result<T>) -> Option<T> {
+        let mut inner = self.lock();
+        let Inner { store, claimed } = &mut *inner;
+        match work(store.as_mut()?, claimed) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                log::error!("the queue's database fails and is opened again: {error:#}");
+                inner.store = None;
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn journal_lock(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// What one batch is going to write.
+#[derive(Default)]
+struct Plan {
+    entries: Vec<Entry>,
+    receipt_of: HashMap<MediaId, String>,
+    new_ids: u64,
+}
+
+fn open_store(options: &QueueOptions, saved: &SavedLookup<'_>) -> Result<Store> {
+    let folder = options.data_dir.join("queue");
+    let deadline_ms = i64::try_from(options.deadline.as_millis()).unwrap_or(i64::MAX);
+    let mut store = match Store::open(&folder, deadline_ms) {
+        Ok(store) => store,
+        Err(error) => {
+            let aside = set_aside(&folder, &options.clock)?;
+            log::error!("{error:#}; set aside as {} and filled again from the journal", aside.display());
+            Store::open(&folder, deadline_ms)?
+        }
+    };
+    let mut unsettled = Vec::new();
+    let replayed = journal::replay(&options.data_dir.join("journal"), store.journal_position().as_ref(), |entry| {
+        store.insert(&entry)?;
+        unsettled.extend(entry.submission.ids.into_iter().map(|id| (id, entry.submitted_ms)));
+        if unsettled.len() >= REPLAY_BATCH { complete_what_is_saved(&mut store, &mut unsettled, saved) } else { Ok(()) }
+    })?;
+    complete_what_is_saved(&mut store, &mut unsettled, saved)?;
+    if replayed > 0 {
+        log::info!("took {replayed} submissions from the journal into the queue");
+    }
+    Ok(store)
+}
+
+/// Ids that came back from the journal may have been fetched before sled forgot them.
+fn complete_what_is_saved(
+    store: &mut Store,
+    unsettled: &mut Vec<(MediaId, i64)>,
+    saved: &SavedLookup<'_>,
+) -> Result<()> {
+    let mut by_day = HashMap::new();
+    for (id, submitted_ms) in unsettled.drain(..) {
+        let day = crate::ground::clock::day_utc(submitted_ms);
+        let album = by_day.entry(day.clone()).or_insert_with(|| saved(&day));
+        if let Some(saved) = album.get(&id)
+            && matches!(store.state(&id)?, Some(JobState::Waiting { .. }))
+        {
+            store.set_state(&id, &JobState::Saved(saved.clone()))?;
+        }
+    }
+    Ok(())
+}
+
+fn set_aside(folder: &std::path::Path, clock: &SharedClock) -> Result<PathBuf> {
+    let stamp = crate::ground::clock::compact_utc(clock.wall_ms());
+    let aside = (0..1000)
+        .map(|number| folder.with_file_name(format!("queue.bad-{stamp}-{number}")))
+        .find(|path| !path.exists())
+        .context("could not set the damaged queue aside: too many of them")?;
+    std::fs::rename(folder, &aside)
+        .with_context(|| format!("could not set the damaged queue aside as {}", aside.display()))?;
+    durable::create_private_folder(folder).with_context(|| format!("could not make {}", folder.display()))?;
+    Ok(aside)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,411 @@
+//! sled: order, due times, attempts, receipts, failed list. The only file that names sled.
+//!
+//! Trees:
+//! - `jobs`: media_id → [`Job`]; the truth of this file.
+//! - `receipts`: receipt → [`Entry`].
+//! - `expiry`: submission time, receipt → nothing.
+//! - `ready`: deadline, media_id → nothing; ids that are due, soonest deadline first.
+//! - `later`: due time (monotonic), media_id → deadline; meaningful within one run of the machine.
+//! - `failed`: media_id → nothing.
+//! - `meta`: format, journal position, counts at an orderly end.
+//!
+//! sled's trees are not written as one, so after anything but an orderly end `ready`, `later`, `failed` and the
+//! counts are made anew from `jobs`.
+
+use super::journal::Position;
+use super::record::{Entry, Failed, Job, JobState, ReceiptView, Submission};
+use super::{Claim, Counts};
+use crate::ground::media_id::MediaId;
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sled::{Db, IVec, Tree};
+use std::collections::HashSet;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+/// The layout of the trees. A database of another one is set aside and filled again.
+const FORMAT: u32 = 1;
+
+/// sled's default of 1 GB is for servers.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// Entries of `later` that status looks through for the oldest deadline.
+const LATER_SCAN_MAX: usize = 10_000;
+
+/// Receipts that one call of [`Store::expire`] lets go at most, so that nobody waits long for the lock.
+const EXPIRE_MAX: usize = 200;
+
+pub(super) struct Store {
+    db: Db,
+    jobs: Tree,
+    receipts: Tree,
+    expiry: Tree,
+    ready: Tree,
+    later: Tree,
+    failed: Tree,
+    meta: Tree,
+    data_file: File,
+    deadline_ms: i64,
+    counts: Counts,
+    is_dirty: bool,
+    durable_position: Option<Position>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    format: u32,
+    position: Option<Position>,
+    /// Set only by an orderly end.
+    counts: Option<(u64, u64, u64)>,
+}
+
+impl Store {
+    /// Opens the database in `folder`. Damage is an error here, also where sled panics on it.
+    pub fn open(folder: &Path, deadline_ms: i64) -> Result<Store> {
+        let config = sled::Config::default().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let opening = || format!("could not open the queue in {}", folder.display());
+        let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(opened) => opened.with_context(opening)?,
+            Err(_) => bail!("{}: its file is damaged", opening()),
+        };
+        let tree = |name: &str| db.open_tree(name).with_context(opening);
+        let mut store = Store {
+            jobs: tree("jobs")?,
+            receipts: tree("receipts")?,
+            expiry: tree("expiry")?,
+            ready: tree("ready")?,
+            later: tree("later")?,
+            failed: tree("failed")?,
+            meta: tree("meta")?,
+            data_file: File::open(folder.join("db")).with_context(opening)?,
+            db,
+            deadline_ms,
+            counts: Counts::default(),
+            is_dirty: true,
+            durable_position: None,
+        };
+        store.prepare().with_context(opening)?;
+        Ok(store)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        let meta: Option<Meta> = match self.meta.get("meta")? {
+            Some(bytes) => Some(serde_json::from_slice(&bytes)?),
+            None if self.jobs.is_empty() => None,
+            None => bail!("it has jobs but no record of its format"),
+        };
+        if let Some(meta) = &meta
+            && meta.format != FORMAT
+        {
+            bail!("its format is {}, this version reads {FORMAT}", meta.format);
+        }
+        self.durable_position = meta.as_ref().and_then(|meta| meta.position.clone());
+        match meta.and_then(|meta| meta.counts) {
+            Some((waiting, saved, failed)) => {
+                self.counts = Counts { waiting, claimed: 0, saved, failed };
+                self.make_all_ready()?;
+            }
+            None => self.count_again()?,
+        }
+        self.put_meta(None)
+    }
+
+    /// Due times are monotonic and mean nothing after a restart.
+    fn make_all_ready(&mut self) -> Result<()> {
+        for entry in self.later.iter() {
+            let (key, deadline) = entry?;
+            self.ready.insert([&deadline, &key[8..]].concat(), &[])?;
+        }
+        self.later.clear()?;
+        Ok(())
+    }
+
+    fn count_again(&mut self) -> Result<()> {
+        self.ready.clear()?;
+        self.later.clear()?;
+        self.failed.clear()?;
+        self.counts = Counts::default();
+        for entry in self.jobs.iter() {
+            let (key, value) = entry?;
+            let job: Job = serde_json::from_slice(&value)?;
+            match job.state {
+                JobState::Waiting { .. } => {
+                    self.counts.waiting += 1;
+                    self.ready.insert(timed_key(self.deadline_of(job.submitted_ms), &key), &[])?;
+                }
+                JobState::Saved(_) => self.counts.saved += 1,
+                JobState::Failed(_) => {
+                    self.counts.failed += 1;
+                    self.failed.insert(&key, &[])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything before it is in this database and on stable storage.
+    pub fn journal_position(&self) -> Option<Position> {
+        self.durable_position.clone()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
+    }
+
+    pub fn receipt_of(&self, id: &MediaId) -> Result<Option<String>> {
+        Ok(self.job(id)?.map(|job| job.receipt))
+    }
+
+    pub fn state(&self, id: &MediaId) -> Result<Option<JobState>> {
+        Ok(self.job(id)?.map(|job| job.state))
+    }
+
+    /// Takes an entry of the journal; what is known of it already stays as it is.
+    pub fn insert(&mut self, entry: &Entry) -> Result<()> {
+        self.is_dirty = true;
+        if !self.receipts.contains_key(&entry.receipt)? {
+            self.receipts.insert(&entry.receipt, serde_json::to_vec(entry)?)?;
+            self.expiry.insert(timed_key(entry.submitted_ms, entry.receipt.as_bytes()), &[])?;
+        }
+        for id in &entry.submission.ids {
+            if self.jobs.contains_key(id.as_str())? {
+                continue;
+            }
+            let state = JobState::Waiting { attempts: 0, last_code: None };
+            let job = Job { receipt: entry.receipt.clone(), submitted_ms: entry.submitted_ms, state };
+            self.put_job(id, &job)?;
+            self.ready.insert(timed_key(self.deadline_of(job.submitted_ms), id.as_str().as_bytes()), &[])?;
+            self.counts.waiting += 1;
+        }
+        Ok(())
+    }
+
+    /// Moves what is due by `now` from `later` to `ready`.
+    pub fn make_ready(&mut self, now: Duration) -> Result<()> {
+        let bound = (ms(now) + 1).to_be_bytes();
+        for entry in self.later.range(..bound.to_vec()) {
+            let (key, deadline) = entry?;
+            self.ready.insert([&deadline, &key[8..]].concat(), &[])?;
+            self.later.remove(key)?;
+        }
+        Ok(())
+    }
+
+    pub fn first_ready(&self, claimed: &HashSet<MediaId>) -> Result<Option<Claim>> {
+        for entry in self.ready.iter() {
+            let (key, _) = entry?;
+            let id = id_of(&key)?;
+            if claimed.contains(&id) {
+                continue;
+            }
+            let Some(Job { receipt, submitted_ms, state: JobState::Waiting { attempts, .. } }) = self.job(&id)? else {
+                self.ready.remove(key)?;
+                continue;
+            };
+            let entry: Entry = self.value(&self.receipts, &receipt)?.context("a job's receipt is missing")?;
+            return Ok(Some(Claim {
+                media_id: id,
+                receipt,
+                submitted_ms,
+                clock_trusted: entry.clock_trusted,
+                submission: Submission { ids: Vec::new(), ..entry.submission },
+                attempts,
+            }));
+        }
+        Ok(None)
+    }
+
+    pub fn next_due(&self) -> Result<Option<Duration>> {
+        match self.later.first()? {
+            Some((key, _)) => Ok(Some(Duration::from_millis(u64::try_from(time_of(&key)?).unwrap_or(0)))),
+            None => Ok(None),
+        }
+    }
+
+    /// Back to waiting, due at `due`. An `attempt` is counted under its code.
+    pub fn postpone(&mut self, id: &MediaId, due: Duration, attempt: Option<&str>) -> Result<()> {
+        let Some(mut job) = self.job(id)? else { return Ok(()) };
+        let JobState::Waiting { attempts, last_code } = &mut job.state else { return Ok(()) };
+        if let Some(code) = attempt {
+            *attempts += 1;
+            *last_code = Some(code.to_owned());
+        }
+        let deadline = self.deadline_of(job.submitted_ms);
+        self.put_job(id, &job)?;
+        self.ready.remove(timed_key(deadline, id.as_str().as_bytes()))?;
+        self.later.insert(timed_key(ms(due), id.as_str().as_bytes()), &deadline.to_be_bytes())?;
+        Ok(())
+    }
+
+    /// Puts a job into a final state, or changes one final state into another.
+    pub fn set_state(&mut self, id: &MediaId, state: &JobState) -> Result<()> {
+        let Some(mut job) = self.job(id)? else { return Ok(()) };
+        let before = std::mem::replace(&mut job.state, state.clone());
+        self.put_job(id, &job)?;
+        self.ready.remove(timed_key(self.deadline_of(job.submitted_ms), id.as_str().as_bytes()))?;
+        match state {
+            JobState::Failed(_) => self.failed.insert(id.as_str(), &[])?,
+            _ => self.failed.remove(id.as_str())?,
+        };
+        *self.counter(&before) = self.counter(&before).saturating_sub(1);
+        *self.counter(state) += 1;
+        Ok(())
+    }
+
+    /// Puts a failed id back; false when it is not on the failed list.
+    pub fn retry(&mut self, id: &MediaId) -> Result<bool> {
+        let Some(job) = self.job(id)? else { return Ok(false) };
+        if !matches!(job.state, JobState::Failed(_)) {
+            return Ok(false);
+        }
+        self.set_state(id, &JobState::Waiting { attempts: 0, last_code: None })?;
+        self.ready.insert(timed_key(self.deadline_of(job.submitted_ms), id.as_str().as_bytes()), &[])?;
+        Ok(true)
+    }
+
+    pub fn receipt(&self, receipt: &str) -> Result<Option<ReceiptView>> {
+        let Some(entry) = self.value::<Entry>(&self.receipts, receipt)? else { return Ok(None) };
+        let mut pictures = Vec::new();
+        for id in entry.submission.ids {
+            if let Some(job) = self.job(&id)? {
+                pictures.push((id, job.state));
+            }
+        }
+        Ok(Some(ReceiptView { receipt: entry.receipt, submitted_ms: entry.submitted_ms, pictures }))
+    }
+
+    pub fn failed(&self, count_max: usize) -> Result<Vec<Failed>> {
+        let mut list = Vec::new();
+        for entry in self.failed.iter().take(count_max) {
+            let (key, _) = entry?;
+            let media_id = parse_id(&key)?;
+            if let Some(Job { state: JobState::Failed(kept), .. }) = self.job(&media_id)? {
+                list.push(Failed { media_id, code: kept.code, detail: kept.detail, at_ms: kept.at_ms });
+            }
+        }
+        Ok(list)
+    }
+
+    pub fn oldest_deadline_ms(&self) -> Result<Option<i64>> {
+        let mut oldest = match self.ready.first()? {
+            Some((key, _)) => Some(time_of(&key)?),
+            None => None,
+        };
+        for entry in self.later.iter().take(LATER_SCAN_MAX) {
+            let deadline = time_of(&entry?.1)?;
+            oldest = Some(oldest.map_or(deadline, |oldest| oldest.min(deadline)));
+        }
+        Ok(oldest)
+    }
+
+    /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed.
+    pub fn expire(&mut self, before_ms: i64) -> Result<()> {
+        let bound = before_ms.max(0).to_be_bytes().to_vec();
+        let old: Vec<IVec> = self.expiry.range(..bound).keys().take(EXPIRE_MAX).collect::<sled::Result<_>>()?;
+        for key in old {
+            let receipt = String::from_utf8_lossy(&key[8..]).into_owned();
+            let view = self.receipt(&receipt)?;
+            if view.as_ref().is_some_and(|view| !view.is_settled()) {
+                continue;
+            }
+            for (id, state) in view.map(|view| view.pictures).unwrap_or_default() {
+                if self.job(&id)?.is_some_and(|job| job.receipt == receipt) {
+                    *self.counter(&state) = self.counter(&state).saturating_sub(1);
+                    self.jobs.remove(id.as_str())?;
+                    self.failed.remove(id.as_str())?;
+                }
+            }
+            self.receipts.remove(&receipt)?;
+            self.expiry.remove(key)?;
+            self.is_dirty = true;
+        }
+        Ok(())
+    }
+
+    /// sled's flush hands its pages to the kernel; the sync behind it is what survives a power cut. The position
+    /// goes in only after everything before it is there.
+    pub fn make_durable(&mut self, position: &Position) -> Result<()> {
+        if !self.is_dirty {
+            return Ok(());
+        }
+        self.sync()?;
+        self.durable_position = Some(position.clone());
+        self.put_meta(None)?;
+        self.is_dirty = false;
+        Ok(())
+    }
+
+    /// As [`Store::make_durable`], and lets the next start skip counting.
+    pub fn close(&mut self, position: &Position) -> Result<()> {
+        self.sync()?;
+        self.durable_position = Some(position.clone());
+        self.put_meta(Some((self.counts.waiting, self.counts.saved, self.counts.failed)))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.db.flush().context("could not flush the queue")?;
+        self.data_file.sync_data().context("could not sync the queue")
+    }
+
+    fn put_meta(&self, counts: Option<(u64, u64, u64)>) -> Result<()> {
+        let meta = Meta { format: FORMAT, position: self.durable_position.clone(), counts };
+        self.meta.insert("meta", serde_json::to_vec(&meta)?)?;
+        Ok(())
+    }
+
+    fn put_job(&mut self, id: &MediaId, job: &Job) -> Result<()> {
+        self.is_dirty = true;
+        self.jobs.insert(id.as_str(), serde_json::to_vec(job)?)?;
+        Ok(())
+    }
+
+    fn job(&self, id: &MediaId) -> Result<Option<Job>> {
+        self.value(&self.jobs, id.as_str())
+    }
+
+    fn value<T: DeserializeOwned>(&self, tree: &Tree, key: &str) -> Result<Option<T>> {
+        match tree.get(key)? {
+            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn counter(&mut self, state: &JobState) -> &mut u64 {
+        match state {
+            JobState::Waiting { .. } => &mut self.counts.waiting,
+            JobState::Saved(_) => &mut self.counts.saved,
+            JobState::Failed(_) => &mut self.counts.failed,
+        }
+    }
+
+    fn deadline_of(&self, submitted_ms: i64) -> i64 {
+        submitted_ms.saturating_add(self.deadline_ms).max(0)
+    }
+}
+
+/// Eight bytes of time, big-endian so that keys sort by it, and the rest.
+fn timed_key(time_ms: i64, rest: &[u8]) -> Vec<u8> {
+    [&time_ms.max(0).to_be_bytes()[..], rest].concat()
+}
+
+fn time_of(key: &[u8]) -> Result<i64> {
+    let bytes = key.get(..8).and_then(|bytes| bytes.try_into().ok()).context("a key without time")?;
+    Ok(i64::from_be_bytes(bytes))
+}
+
+fn id_of(timed_key: &[u8]) -> Result<MediaId> {
+    parse_id(timed_key.get(8..).unwrap_or_default())
+}
+
+fn parse_id(bytes: &[u8]) -> Result<MediaId> {
+    let text = std::str::from_utf8(bytes).context("a key that is no media_id")?;
+    MediaId::parse(text).map_err(|why| anyhow::anyhow!("a key that is no media_id: it {why}"))
+}
+
+fn ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,237 @@
+//! The queue over real sled and real files.
+
+use super::*;
+use crate::ground::clock::TestClock;
+use crate::ground::random::SeededRandom;
+use std::path::Path;
+use std::sync::Arc;
+
+const NOW_MS: i64 = 1_795_280_466_123;
+
+struct Bench {
+    folder: tempfile::TempDir,
+    clock: Arc<TestClock>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench { folder: tempfile::tempdir().unwrap(), clock: TestClock::at(NOW_MS) }
+    }
+
+    fn open(&self) -> Queue {
+        self.open_knowing(&|_| HashMap::new())
+    }
+
+    fn open_knowing(&self, saved: &SavedLookup<'_>) -> Queue {
+        let options = QueueOptions {
+            data_dir: self.folder.path().to_owned(),
+            waiting_max: 10,
+            reserve_bytes: 0,
+            deadline: Duration::from_secs(72 * 3600),
+            clock: self.clock.clone(),
+            random: SeededRandom::shared(1),
+        };
+        Queue::open(options, saved).unwrap()
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+fn id(text: &str) -> MediaId {
+    MediaId::parse(text).unwrap()
+}
+
+fn submission(ids: &[&str]) -> Submission {
+    Submission { ids: ids.iter().map(|text| id(text)).collect(), note: "n".into(), ..Submission::default() }
+}
+
+fn saved_as(file: &str) -> SavedAs {
+    SavedAs { file: file.into(), sha256: "ab".into(), bytes: 3 }
+}
+
+fn claimed(queue: &Queue) -> Option<String> {
+    queue.claim().map(|claim| claim.media_id.to_string())
+}
+
+#[test]
+fn the_same_id_makes_no_second_job_and_keeps_its_receipt() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    let first = queue.accept(submission(&["a", "b"])).unwrap();
+    assert_eq!(first.new_ids, 2);
+    let again = queue.accept(submission(&["b"])).unwrap();
+    assert_eq!(again, Accepted { receipt: first.receipt.clone(), new_ids: 0 });
+    let mixed = queue.accept(submission(&["b", "c"])).unwrap();
+    assert_eq!(mixed.new_ids, 1);
+    assert_ne!(mixed.receipt, first.receipt);
+    assert_eq!(queue.counts().waiting, 3);
+    let view = queue.receipt(&mixed.receipt).unwrap();
+    assert_eq!(view.pictures.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+}
+
+#[test]
+fn the_soonest_deadline_comes_first_and_a_claim_is_exclusive() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    queue.accept(submission(&["young"])).unwrap();
+    bench.clock.set_wall_ms(NOW_MS - 5000);
+    queue.accept(submission(&["old"])).unwrap();
+    assert_eq!(queue.oldest_deadline_ms(), Some(NOW_MS - 5000 + 72 * 3_600_000));
+    let claim = queue.claim().unwrap();
+    assert_eq!((claim.media_id.as_str(), claim.submission.note.as_str()), ("old", "n"));
+    assert_eq!(claimed(&queue).as_deref(), Some("young"));
+    assert_eq!(claimed(&queue), None);
+    queue.release(&id("old"));
+    assert_eq!(claimed(&queue).as_deref(), Some("old"));
+    assert_eq!(queue.counts(), Counts { waiting: 2, claimed: 2, saved: 0, failed: 0 });
+}
+
+#[test]
+fn a_postponed_id_waits_for_its_time_and_counts_its_attempts() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    queue.accept(submission(&["a"])).unwrap();
+    queue.claim().unwrap();
+    queue.postpone(&id("a"), Duration::from_secs(10), Some("40007"));
+    assert_eq!(claimed(&queue), None);
+    assert_eq!(queue.next_due(), Some(Duration::from_secs(10)));
+    assert_eq!(queue.oldest_deadline_ms(), Some(NOW_MS + 72 * 3_600_000));
+    bench.clock.advance(Duration::from_secs(10));
+    assert_eq!(queue.claim().unwrap().attempts, 1);
+    queue.postpone(&id("a"), Duration::from_secs(10), None);
+    bench.clock.advance(Duration::from_secs(10));
+    assert_eq!(queue.claim().unwrap().attempts, 1);
+}
+
+#[test]
+fn every_end_is_on_the_receipt_and_failed_ids_can_be_put_back() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    let receipt = queue.accept(submission(&["a", "b"])).unwrap().receipt;
+    queue.claim().unwrap();
+    queue.claim().unwrap();
+    queue.complete(&id("a"), &saved_as("f"));
+    queue.fail(&id("b"), "fake-id", "why");
+    let view = queue.receipt(&receipt).unwrap();
+    assert!(view.is_settled());
+    assert_eq!(view.pictures[0].1, JobState::Saved(saved_as("f")));
+    assert_eq!(queue.failed(9)[0].code, "fake-id");
+    assert_eq!(queue.counts(), Counts { waiting: 0, claimed: 0, saved: 1, failed: 1 });
+    assert_eq!(queue.retry(Some(&[id("a"), id("b"), id("unknown")])), 1);
+    assert_eq!(queue.retry(None), 0);
+    assert_eq!(claimed(&queue).as_deref(), Some("b"));
+    assert!(queue.receipt("nonesuch").is_none());
+}
+
+#[test]
+fn a_full_queue_refuses_and_keeps_nothing_of_it() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    let ids: Vec<String> = (0..9).map(|n| format!("id{n}")).collect();
+    queue.accept(submission(&ids.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    assert_eq!(queue.accept(submission(&["x", "y"])), Err(Refused::Full(9)));
+    assert_eq!(queue.counts().waiting, 9);
+    assert_eq!(queue.accept(submission(&["x"])).unwrap().new_ids, 1);
+}
+
+#[test]
+fn everything_is_there_after_an_orderly_and_after_a_sudden_end() {
+    let bench = Bench::new();
+    for orderly in [true, false] {
+        let queue = bench.open();
+        let name = format!("from-{orderly}");
+        let receipt = queue.accept(submission(&[&name])).unwrap().receipt;
+        if orderly {
+            queue.close();
+        }
+        drop(queue);
+        let queue = bench.open();
+        assert!(queue.receipt(&receipt).is_some(), "{orderly}");
+        assert_eq!(queue.counts().waiting, 1 + u64::from(!orderly));
+    }
+}
+
+/// sled's own file is lost, damaged in its middle, or of another version: the journal fills it again, and what
+/// the album has is not fetched a second time.
+#[test]
+fn sled_may_be_lost_at_any_time() {
+    for damage in ["gone", "byte", "cut", "format"] {
+        let bench = Bench::new();
+        let queue = bench.open();
+        let receipt = queue.accept(submission(&["kept", "owed"])).unwrap().receipt;
+        queue.claim().unwrap();
+        queue.complete(&id("kept"), &saved_as("f"));
+        queue.close();
+        drop(queue);
+        let db = bench.path().join("queue/db");
+        let bytes = std::fs::read(&db).unwrap();
+        match damage {
+            "gone" => std::fs::remove_dir_all(bench.path().join("queue")).unwrap(),
+            "byte" => {
+                let mut bytes = bytes.clone();
+                for at in (0..bytes.len()).step_by(64) {
+                    bytes[at] ^= 0xff;
+                }
+                std::fs::write(&db, bytes).unwrap();
+            }
+            "cut" => std::fs::write(&db, &bytes[..bytes.len() / 3]).unwrap(),
+            _ => {
+                let db = sled::open(bench.path().join("queue")).unwrap();
+                db.open_tree("meta").unwrap().insert("meta", &br#"{"format":999,"position":null,"counts":null}"#[..]).unwrap();
+                db.flush().unwrap();
+            }
+        }
+        let lookup = |day: &str| match day {
+            "2026-11-21" => HashMap::from([(id("kept"), saved_as("f"))]),
+            _ => HashMap::new(),
+        };
+        let queue = bench.open_knowing(&lookup);
+        let view = queue.receipt(&receipt).unwrap_or_else(|| panic!("{damage}: the receipt is gone"));
+        assert_eq!(view.pictures[0].1, JobState::Saved(saved_as("f")), "{damage}");
+        assert_eq!(claimed(&queue).as_deref(), Some("owed"), "{damage}");
+        assert_eq!(queue.counts().waiting, 1, "{damage}");
+    }
+}
+
+#[test]
+fn a_torn_journal_line_is_passed_over_and_the_rest_is_kept() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    queue.accept(submission(&["a"])).unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(bench.path().join("queue")).unwrap();
+    let journal = std::fs::read_dir(bench.path().join("journal")).unwrap().next().unwrap().unwrap().path();
+    let mut text = std::fs::read_to_string(&journal).unwrap();
+    text.push_str("0badc0de {\"damaged\":1}\n1234");
+    std::fs::write(&journal, text).unwrap();
+    let queue = bench.open();
+    assert_eq!(queue.counts().waiting, 1);
+    queue.accept(submission(&["b"])).unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(bench.path().join("queue")).unwrap();
+    assert_eq!(bench.open().counts().waiting, 2);
+}
+
+#[test]
+fn receipts_leave_after_thirty_days_and_their_journal_with_them() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    let receipt = queue.accept(submission(&["a"])).unwrap().receipt;
+    let owed = queue.accept(submission(&["owed"])).unwrap().receipt;
+    queue.claim().unwrap();
+    queue.complete(&id("a"), &saved_as("f"));
+    bench.clock.advance(Duration::from_secs(32 * 86_400));
+    queue.accept(submission(&["new"])).unwrap();
+    queue.tend(&|_| HashMap::new());
+    assert!(queue.receipt(&receipt).is_none());
+    assert!(queue.receipt(&owed).is_some());
+    assert_eq!(queue.counts().saved, 0);
+    let files = || std::fs::read_dir(bench.path().join("journal")).unwrap().count();
+    assert_eq!(files(), 2);
+    queue.claim().unwrap();
+    queue.fail(&id("owed"), "expired", "");
+    queue.tend(&|_| HashMap::new());
+    assert_eq!(files(), 1);
+}
