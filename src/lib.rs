@@ -41,3 +41,4 @@ pub mod ground;
 pub mod album;
 pub mod queue;
 pub mod door;
+pub mod simulator;
