@@ -24,8 +24,8 @@ pub fn sample_picture(index: u32) -> SamplePicture {
         3 => picture(formats::png(&Canvas::draw(640, 480, index)), "png"),
         5 => picture(formats::gif(&Canvas::draw(320, 240, index)), "gif"),
         7 => picture(formats::bmp(&Canvas::draw(320, 240, index)), "bmp"),
-        2 => picture(formats::jpeg(&Canvas::draw(1024, 768, index).grained(index), 95), "jpg"),
-        6 => picture(formats::jpeg(&Canvas::draw(800, 600, index), 85), "jpg"),
+        2 => picture(formats::jpeg(&Canvas::draw(720, 540, index).grained(index), 100), "jpg"),
+        6 => picture(formats::jpeg(&Canvas::draw(480, 360, index), 85), "jpg"),
         _ => picture(formats::jpeg(&Canvas::draw(320, 240, index), 85), "jpg"),
     }
 }
@@ -51,7 +51,7 @@ mod tests {
             (0, "jpg", 320, 240),
             (1, "png", 320, 240),
             (5, "gif", 320, 240),
-            (6, "jpg", 800, 600),
+            (6, "jpg", 480, 360),
             (7, "bmp", 320, 240),
         ] {
             let sample = sample_picture(index);

@@ -89,7 +89,11 @@ fn serve(stream: &mut TcpStream, world: &World) {
 }
 
 fn serve_request(stream: &mut TcpStream, request: &Request, world: &World) {
-    let route = Route::of(&request.path);
+    let route = match Route::of(&request.path) {
+        // A browser's own question before a page's call is no call.
+        route if route.is_for_pages() && request.method == "OPTIONS" => Route::Control,
+        route => route,
+    };
     let outage = {
         let mut state = world.state();
         *state.calls.entry(route).or_default() += 1;
@@ -133,7 +137,6 @@ fn decide_for_pages(request: &Request, route: Route, world: &World) -> (Answer, 
             (Answer::new(404, "text/plain", "WeChat has no such route\n"), Fault::Good)
         }
         Route::Control => (control_routes::answer(request, route, world), Fault::Good),
-        _ if request.method == "OPTIONS" => (control_routes::answer(request, route, world), Fault::Good),
         _ => {
             let fault = world.next_fault(route, None);
             let answer = replacement(&fault, world).unwrap_or_else(|| match route {

@@ -117,6 +117,7 @@ fn preflights_are_answered() {
         assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
         assert_eq!(reply.header("access-control-allow-headers"), Some("content-type"));
     }
+    assert_eq!(stage.simulator.calls(Route::Upload), 0, "a preflight is no call");
     stage.assert_no_violation();
 }
 
