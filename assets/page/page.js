@@ -119,7 +119,7 @@
   let refreshed = false; // a refused signature is asked anew once, then it is said
   let wantChoose = 0;
   let configured = 0;
-  let settleConfig = null;
+  let onConfigError = null;
   async function askConfig(mine) {
     const path = '/jssdk-config?url=' + encodeURIComponent(core.addressOf(location.href));
     for (let n = 0; mine === turn; n++) {
@@ -133,45 +133,43 @@
     return null;
   }
   // Ready is called after a failed config too, at once when there was an earlier config, and the error handler may never be
-  // called: so an own flag, an own timer, and a harmless call as a probe.
-  function handOver(config) {
-    return new Promise((done) => {
-      const again = configured++ > 0;
-      const t = setTimeout(() => done('silent'), times.config_wait_ms);
-      const good = () => setTimeout(() => { clearTimeout(t); done('ok'); }, again ? 400 : 30);
-      settleConfig = (error) => { clearTimeout(t); done(error); };
-      window.wx.config({
-        debug: false, appId: config.appId, timestamp: config.timestamp, nonceStr: config.nonceStr, signature: config.signature,
-        jsApiList: ['checkJsApi', 'chooseImage', 'uploadImage', 'getLocalImgData', 'getNetworkType', 'getLocation'],
-      });
-      window.wx.ready(() => setTimeout(() => call('checkJsApi', { jsApiList: ['chooseImage'] }, 2000).then(good, good), 0));
-      if (!again) {
-        window.wx.error((r) => {
-          const text = core.textOf(r) || 'config:fail';
-          if (ready) trouble(core.troubleOf(text) || 'signature', text); // it came after "ready"
-          else settleConfig(text);
-        });
-      }
+  // called: so an own flag, an own timer, and a harmless call as a probe. An answer that comes late still counts.
+  function handOver(config, mine) {
+    const again = configured++ > 0;
+    let failed = false;
+    const open = () => mine === turn && !failed;
+    setTimeout(() => { if (open() && !ready) tell('wechat', 'bad', 'wechat_silent', {}, anew); }, times.config_wait_ms);
+    onConfigError = (text) => {
+      if (!open()) return;
+      failed = true;
+      trouble(core.troubleOf(text) || 'signature', text);
+    };
+    const good = () => setTimeout(() => { if (open()) becomeReady(); }, again ? 400 : 30);
+    window.wx.config({
+      debug: false, appId: config.appId, timestamp: config.timestamp, nonceStr: config.nonceStr, signature: config.signature,
+      jsApiList: ['checkJsApi', 'chooseImage', 'uploadImage', 'getLocalImgData', 'getNetworkType', 'getLocation'],
     });
+    window.wx.ready(() => setTimeout(() => call('checkJsApi', { jsApiList: ['chooseImage'] }, 2000).then(good, good), 0));
+    if (!again) window.wx.error((r) => onConfigError(core.textOf(r) || 'config:fail'));
   }
-  async function configure(fresh) {
-    const mine = ++turn;
-    ready = false;
-    const config = (!fresh && core.usableConfig(core.parse($('jssdk-config').textContent, null), location.href)) || await askConfig(mine);
-    if (!config || mine !== turn) return;
-    const result = await handOver(config);
-    if (mine !== turn) return;
-    if (result === 'silent') return tell('wechat', 'bad', 'wechat_silent', {}, anew);
-    if (result !== 'ok') return trouble(core.troubleOf(result) || 'signature', result);
+  function becomeReady() {
     ready = true;
     tell('wechat');
     if (Date.now() - wantChoose < 15000) choose();
     uploader.run(); // goes on with what a refused signature had stopped
   }
+  async function configure(fresh) {
+    const mine = ++turn;
+    ready = false;
+    const config = (!fresh && core.usableConfig(core.parse($('jssdk-config').textContent, null), location.href)) || await askConfig(mine);
+    if (config && mine === turn) handOver(config, mine);
+  }
   function anew() {
     refreshed = false;
+    tell('wechat');
     configure(true);
   }
+  // A refusal is asked anew once, silently; then it is said.
   function trouble(kind, text) {
     ready = false;
     if (/signature|permission/.test(kind) && !refreshed) {

@@ -19,6 +19,8 @@ const AGENTS = {
 // Short waits, so that no case has to be slow. They are put into the page on its way to the browser.
 const QUICK = { poll_first_ms: 60, poll_most_ms: 200, retry_first_ms: 80, retry_most_ms: 250, config_wait_ms: 5000, upload_watchdog_ms: 20000, preview_wait_ms: 400 };
 
+const landscape = (n) => `<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200" fill="hsl(${n * 77 % 360},35%,72%)"/><path d="M0 200 ${60 + n * 47 % 120} 70 220 150 300 110V200Z" fill="hsl(${(n * 77 + 140) % 360},40%,32%)"/></svg>`;
+
 let browser;
 let box;
 async function openBrowser() {
@@ -34,7 +36,7 @@ async function closeBrowser() {
 }
 
 // options: agent, lang, query, path, plan (for wx-stub.js), settings (over those of the page), noTicket (embed {} in the page), embed
-// (change the signature's object), fates (by picture number), scripts (hosts that answer), init (runs before the page), allow (console errors that belong to the case)
+// (change the signature's object), unloadable (Android's local ids show nothing), fates (by picture number), scripts (hosts that answer), init (runs before the page), allow (console errors that belong to the case)
 async function openPage(options) {
   const agent = options.agent || 'android';
   const context = await browser.newContext({
@@ -62,6 +64,11 @@ async function openPage(options) {
     if (/^res2?\.wx\.qq\.com$/.test(url.host) && url.pathname === '/open/js/jweixin-1.6.0.js') {
       if ((options.scripts || ['res.wx.qq.com', 'res2.wx.qq.com']).indexOf(url.host) < 0) return route.abort('failed');
       return route.fulfill({ contentType: 'text/javascript', body: WX_STUB });
+    }
+    // Android's local ids: only WeChat's own webview can show them
+    if (url.protocol === 'weixin:' && plan.platform === 'android') {
+      if (options.unloadable) return route.abort('failed');
+      return route.fulfill({ contentType: 'image/svg+xml', body: landscape(Number(url.href.split('/').pop())) });
     }
     if (url.origin !== box.url) {
       faults.push('foreign request: ' + url.href);

@@ -9,7 +9,6 @@
     choices: [], // what each chooseImage gives: a number (default 3), 'cancel', or an error text
     uploads: {}, // by picture number (from 1), a list for its tries: 'ok', 'hang', 'late', 'cancel', or an error text
     previews: {}, // by picture number: 'empty', 'hang'
-    loadable: true, // false: <img src=localId> does not load
     asText: false, // localIds as a JSON string
     late: 0, // ms until window.wx appears
     uploadMs: 15,
@@ -54,14 +53,9 @@
     c.fill();
     return canvas.toDataURL('image/jpeg', 0.7);
   }
-  function blobUrl(dataUrl) {
-    const bytes = Uint8Array.from(atob(dataUrl.split(',')[1]), (x) => x.charCodeAt(0));
-    return URL.createObjectURL(new Blob([bytes], { type: 'image/jpeg' }));
-  }
   function newLocalId() {
     const n = ++pictures;
-    let id = plan.platform === 'ios' ? 'wxLocalResource://imageid' + n : 'weixin://resourceid/' + n;
-    if (plan.platform !== 'ios' && plan.loadable) id = blobUrl(draw(n, 300)); // a browser cannot load weixin:
+    const id = plan.platform === 'ios' ? 'wxLocalResource://imageid' + n : 'weixin://resourceid/' + n;
     byLocalId[id] = { n, tries: 0 };
     return id;
   }
