@@ -1,0 +1,203 @@
+use super::*;
+
+fn status(bytes: &[u8]) -> Result<Option<ParsedHead>, u16> {
+    parse_head(bytes, &InboundLimits::default()).map_err(|refusal| refusal.status)
+}
+
+fn parsed(text: &str) -> ParsedHead {
+    status(text.as_bytes()).unwrap_or_else(|status| panic!("{status}: {text:?}")).expect(text)
+}
+
+#[test]
+fn a_clean_head_is_written_anew() {
+    let head = parsed(
+        "POST /a?b={1} HTTP/1.1\r\nHost: x:8080\r\nContent-Length: 007\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\
+         Expect: 100-Continue\r\nTE: trailers\r\nProxy-Authorization: x\r\nProxy: x\r\nX-Tubox-Client: 6.6.6.6\r\n\
+         x_tubox_client: 6.6.6.6\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nCookie:a=\u{e4};b=1\r\n\
+         Empty:\r\n\r\nbody...",
+    );
+    assert_eq!((head.method, head.body), (Method::Post, RequestBody::Length(7)));
+    assert!(head.keep_alive && head.expects_continue && !head.http_1_0);
+    assert_eq!(head.forwarded_for, "1.1.1.1,2.2.2.2");
+    let rendered = String::from_utf8(head.render("192.0.2.1".parse().unwrap(), 7)).unwrap();
+    assert_eq!(
+        rendered,
+        "POST /a?b={1} HTTP/1.1\r\nConnection: close\r\nHost: x:8080\r\nX-Forwarded-For: 1.1.1.1\r\n\
+         x-forwarded-for: 2.2.2.2\r\nCookie: a=??;b=1\r\nEmpty: \r\nX-Tubox-Client: 192.0.2.1\r\nContent-Length: 7\r\n\r\n"
+    );
+}
+
+#[test]
+fn where_the_head_ends_is_told() {
+    let text = "\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(parsed(&format!("{text}GET /next\0\n")).head_bytes, text.len());
+    for cut in 0..text.len() {
+        assert_eq!(status(&text.as_bytes()[..cut]), Ok(None), "{cut}");
+    }
+}
+
+#[test]
+fn keep_alive_follows_version_and_connection() {
+    for (version, connection, keep) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.1", "Connection: x , CLOSE\r\n", false),
+        ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", false),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+        ("1.0", "Connection: keep-alive, close\r\n", false),
+    ] {
+        let head = parsed(&format!("GET / HTTP/{version}\r\nHost: x\r\n{connection}\r\n"));
+        assert_eq!(head.keep_alive, keep, "{version} {connection}");
+    }
+    assert!(parsed("GET / HTTP/1.0\r\n\r\n").http_1_0);
+}
+
+#[test]
+fn bodies_are_framed_in_one_way_only() {
+    for (method, fields, expected) in [
+        ("GET", "", Ok(RequestBody::None)),
+        ("POST", "Content-Length: 0\r\n", Ok(RequestBody::None)),
+        ("POST", "Content-Length: 262144\r\n", Ok(RequestBody::Length(262_144))),
+        ("POST", "Transfer-Encoding: chunked\r\n", Ok(RequestBody::Chunked)),
+        ("POST", "transfer-encoding:\t Chunked \r\n", Ok(RequestBody::Chunked)),
+        ("POST", "", Err(411)),
+        ("POST", "Content-Length: 262145\r\n", Err(413)),
+        ("GET", "Content-Length: 100000000000\r\n", Err(413)),
+        ("POST", "Content-Length: 99999999999999999999999999\r\n", Err(413)),
+        // CL.TE and TE.CL
+        ("POST", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+        ("POST", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", Err(400)),
+        // TE.TE
+        ("POST", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", Err(400)),
+        ("POST", "Transfer-Encoding: chunked\r\nTransfer-encoding: chunked\r\n", Err(400)),
+        ("POST", "Transfer-Encoding: xchunked\r\n", Err(501)),
+        ("POST", "Transfer-Encoding: gzip, chunked\r\n", Err(501)),
+        ("POST", "Transfer-Encoding: chunked, identity\r\n", Err(501)),
+        ("POST", "Transfer-Encoding: \"chunked\"\r\n", Err(501)),
+        ("POST", "Transfer-Encoding: chunked\u{b2}\r\n", Err(501)),
+        ("POST", "Transfer-Encoding:\r\n", Err(501)),
+        ("POST", "Transfer-Encoding: \x0bchunked\r\n", Err(400)),
+        ("POST", "Transfer-Encoding : chunked\r\n", Err(400)),
+        ("POST", "X: y\r\n Transfer-Encoding: chunked\r\n", Err(400)),
+        ("POST", "X: y\rTransfer-Encoding: chunked\r\n", Err(400)),
+        ("POST", "X: y\nTransfer-Encoding: chunked\r\n", Err(400)),
+        // two lengths
+        ("POST", "Content-Length: 4\r\nContent-Length: 4\r\n", Err(400)),
+        ("POST", "Content-Length: 4\r\ncontent-length: 5\r\n", Err(400)),
+        ("POST", "Content-Length: 4, 4\r\n", Err(400)),
+        ("POST", "Content-Length: +4\r\n", Err(400)),
+        ("POST", "Content-Length: -4\r\n", Err(400)),
+        ("POST", "Content-Length: 4 4\r\n", Err(400)),
+        ("POST", "Content-Length: 0x4\r\n", Err(400)),
+        ("POST", "Content-Length: 4.0\r\n", Err(400)),
+        ("POST", "Content-Length:\r\n", Err(400)),
+        ("POST", "Content-Length: \u{664}\r\n", Err(400)),
+        ("POST", "Content-Length : 4\r\n", Err(400)),
+        ("POST", "Content-Length: 4\r\nExpect: tea\r\n", Err(417)),
+        ("POST", "Content-Length: 4\r\nExpect: 100-continue\r\nExpect: 100-continue\r\n", Err(417)),
+    ] {
+        let text = format!("{method} / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        let found = status(text.as_bytes()).map(|head| head.expect("whole").body);
+        assert_eq!(found, expected, "{fields:?}");
+    }
+    assert_eq!(status(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(400));
+}
+
+#[test]
+fn request_lines_that_go_no_further() {
+    for (line, expected) in [
+        ("PUT / HTTP/1.1", 405),
+        ("CONNECT example.org:443 HTTP/1.1", 405),
+        ("BREW / HTTP/1.1", 501),
+        ("get / HTTP/1.1", 501),
+        ("PRI * HTTP/2.0", 505),
+        ("GET / HTTP/2.0", 505),
+        ("GET / HTTP/0.9", 505),
+        ("GET / HTTP/1.2", 505),
+        ("GET /", 505),
+        ("GET / HTTP/1.10", 400),
+        ("GET / http/1.1", 400),
+        ("GET / HTTP/1.1 ", 400),
+        ("GET  / HTTP/1.1", 400),
+        (" GET / HTTP/1.1", 400),
+        ("GET\t/ HTTP/1.1", 400),
+        ("GET / x HTTP/1.1", 400),
+        ("GET", 400),
+        ("G{T / HTTP/1.1", 400),
+        ("GET http://x/ HTTP/1.1", 400),
+        ("GET x HTTP/1.1", 400),
+        ("OPTIONS * HTTP/1.1", 400),
+        ("GET /# HTTP/1.1", 400),
+        ("GET /\u{e4} HTTP/1.1", 400),
+        ("GET /\u{7f} HTTP/1.1", 400),
+        ("GET /\0 HTTP/1.1", 400),
+        ("GET /\t HTTP/1.1", 400),
+    ] {
+        let text = format!("{line}\r\nHost: x\r\n\r\n");
+        assert_eq!(status(text.as_bytes()), Err(expected), "{line:?}");
+        // Told as soon as the line is there, without waiting for the rest.
+        assert_eq!(status(format!("{line}\r\n").as_bytes()), Err(expected), "{line:?}");
+    }
+    let invalid_utf8 = b"GET /\xe4 HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(status(invalid_utf8), Err(400));
+    assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\x00"), Err(400));
+    assert_eq!(status(b"\r\n\r\nGET / HTTP/1.1\r\n"), Err(400));
+}
+
+#[test]
+fn header_lines_that_go_no_further() {
+    for fields in [
+        "",
+        "Host: x\r\nHost: x\r\n",
+        "Host: x\r\nhost: y\r\n",
+        "Host:\r\n",
+        "Host: a b\r\n",
+        "Host: a/b\r\n",
+        "Host: a@b\r\n",
+        "Host: a,b\r\n",
+        "Host: \u{e4}\r\n",
+        "Host : x\r\n",
+        " Host: x\r\n",
+        "Host: x\r\nno colon\r\n",
+        "Host: x\r\n: no name\r\n",
+        "Host: x\r\nN\u{e4}me: x\r\n",
+        "Host: x\r\nNa me: x\r\n",
+        "Host: x\r\nNa(me: x\r\n",
+        "Host: x\r\nName\0: x\r\n",
+        "Host: x\r\nName: \0\r\n",
+        "Host: x\r\nName: \x1b[31m\r\n",
+        "Host: x\r\nName: \x7f\r\n",
+        "Host: x\r\nName: a\r\n\tb\r\n",
+        "Host: x\r\nName: a\r\r\n",
+        "Host: x\nName: a\r\n",
+    ] {
+        let text = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+        assert_eq!(status(text.as_bytes()), Err(400), "{fields:?}");
+    }
+    assert_eq!(status(b"GET / HTTP/1.1\nHost: x\n\n"), Err(400));
+    assert_eq!(status(b"GET / HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n"), Err(400));
+}
+
+#[test]
+fn sizes_are_bounded_before_the_head_is_whole() {
+    let target = |bytes: usize| format!("/{}", "x".repeat(bytes - 1));
+    let with_target = |bytes| format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", target(bytes));
+    parsed(&with_target(8192));
+    assert_eq!(status(with_target(8193).as_bytes()), Err(414));
+    assert_eq!(status(format!("GET {}", target(9000)).as_bytes()), Err(414));
+    let value = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "x".repeat(bytes));
+    assert_eq!(status(value(16_000).as_bytes()), Ok(None));
+    assert_eq!(status(value(16_384).as_bytes()), Err(431));
+    assert_eq!(status(format!("{}\r\n\r\n", value(16_384)).as_bytes()), Err(431));
+    let lines = |count: usize| format!("GET / HTTP/1.1\r\nHost: x\r\n{}", "a:b\r\n".repeat(count));
+    parsed(&format!("{}\r\n", lines(63)));
+    assert_eq!(status(format!("{}\r\n", lines(64)).as_bytes()), Err(431));
+    assert_eq!(status(lines(65).as_bytes()), Err(431));
+}
+
+#[test]
+fn the_parser_is_asked_again_only_when_it_can_say_more() {
+    assert!(!may_decide("GET /\tabc \u{e4}".as_bytes()));
+    assert!(may_decide(b"x\r\n") && may_decide(b"\x16\x03") && may_decide(b"\0") && may_decide(b"\x7f"));
+}

@@ -1,0 +1,345 @@
+//! One client connection from its first byte to its last: a request is read whole, handed on over a connection
+//! of its own, its answer framed and passed back; then the next one.
+
+use super::House;
+use super::answer::{AnswerBody, AnswerHead, parse_answer};
+use super::chunked::{ChunkedDecoder, ChunkedFault};
+use super::client_address::client_address;
+use super::head::{Method, ParsedHead, RequestBody, may_decide, parse_head};
+use super::paced::{Paced, read_onto};
+use super::refusal::Refusal;
+use super::roster::Seat;
+use crate::door::relay::{CopyBounds, CopyEnd, copy_bounded, is_time_limit};
+use crate::ground::clock::Deadline;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes asked for in one read of a head: an ordinary head fits, and idle connections hold no more.
+const READ_BYTES: usize = 2 * 1024;
+
+/// Bytes of an answer that are gathered before the first write, so that a small answer is one packet train.
+const GATHER_BYTES: usize = 16 * 1024;
+
+/// How long tiny_http's socket may take to take a connection; longer only when its accept thread is gone.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is read and thrown away after a last answer, so that the client sees it and not a reset: some clients
+/// read only after they have sent everything.
+const LINGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const LINGER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How a visit ends before its time.
+enum Parting {
+    /// The client is told why.
+    Refused(Refusal),
+    /// The client has gone, was idle for too long, or gave way.
+    Left,
+    /// An answer that cannot be finished: a reset tells the client that it is not whole.
+    Broken,
+}
+
+/// One client connection.
+pub(super) struct Visit<'h> {
+    house: &'h House,
+    seat: &'h Seat,
+    peer: IpAddr,
+    /// Bytes that came and are not used yet; at most a head and one read.
+    buffer: Vec<u8>,
+    /// Whether the request at hand is a HEAD, whose answer has no body.
+    head_only: bool,
+}
+
+impl<'h> Visit<'h> {
+    pub(super) fn new(house: &'h House, seat: &'h Seat, peer: IpAddr) -> Visit<'h> {
+        Visit { house, seat, peer, buffer: Vec::new(), head_only: false }
+    }
+
+    /// Serves the client until one side has enough.
+    pub(super) fn receive(mut self) {
+        for turn in 1.. {
+            self.house.roster.rest(self.seat);
+            if self.house.stop.asked() {
+                return;
+            }
+            let last = turn >= self.house.limits.requests_per_connection_max;
+            match self.serve_one(last) {
+                Ok(true) => {}
+                Ok(false) => return self.linger(),
+                Err(Parting::Refused(refusal)) => return self.send_away(refusal),
+                Err(Parting::Left) => return,
+                Err(Parting::Broken) => {
+                    let _ = SockRef::from(&self.seat.stream).set_linger(Some(Duration::ZERO));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tells the client why it goes no further, and ends.
+    pub(super) fn send_away(self, refusal: Refusal) {
+        self.house.tally.refused(refusal.status);
+        let within = Deadline::after(self.house.limits.write_stall);
+        if self.send(&refusal.render(self.head_only), within).is_ok() {
+            self.linger();
+        }
+    }
+
+    /// One request and its answer; whether the connection can be used again.
+    fn serve_one(&mut self, last: bool) -> Result<bool, Parting> {
+        let head = self.read_head()?;
+        if !self.seat.rise() {
+            return Err(Parting::Left);
+        }
+        self.house.tally.requests.add(1);
+        let body = self.read_body(&head)?;
+        let inside = self.hand_on(&head, &body).map_err(Parting::Refused)?;
+        drop(body);
+        let outcome = self.pass_back(&inside, &head, head.keep_alive && !last);
+        self.seat.detach();
+        outcome
+    }
+
+    fn read_head(&mut self) -> Result<ParsedHead, Parting> {
+        let limits = &self.house.limits;
+        self.head_only = false;
+        if self.buffer.is_empty() {
+            self.buffer.shrink_to(READ_BYTES);
+            let within = Deadline::after(limits.idle_within);
+            self.read_client(READ_BYTES, within).map_err(|_| Parting::Left)?;
+        }
+        let within = Deadline::after(limits.head_within);
+        let mut read_from = 0;
+        loop {
+            if self.buffer.len() > limits.head_bytes_max || may_decide(&self.buffer[read_from..]) {
+                self.head_only = self.buffer.starts_with(b"HEAD ");
+                if let Some(head) = parse_head(&self.buffer, limits).map_err(Parting::Refused)? {
+                    self.head_only = head.method == Method::Head;
+                    self.buffer.drain(..head.head_bytes);
+                    return Ok(head);
+                }
+            }
+            read_from = self.buffer.len();
+            self.read_client(READ_BYTES, within)?;
+        }
+    }
+
+    fn read_body(&mut self, head: &ParsedHead) -> Result<Vec<u8>, Parting> {
+        let limits = &self.house.limits;
+        let within = Deadline::after(limits.body_within);
+        if head.expects_continue && head.body != RequestBody::None && self.buffer.is_empty() {
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n", within).map_err(|_| Parting::Left)?;
+        }
+        let mut body = Vec::new();
+        match head.body {
+            RequestBody::None => {}
+            RequestBody::Length(length) => {
+                let length = usize::try_from(length).map_err(|_| Parting::Refused(Refusal::TOO_LARGE))?;
+                while self.buffer.len() < length {
+                    let missing = length - self.buffer.len();
+                    self.read_client(missing.min(GATHER_BYTES), within)?;
+                }
+                let next = self.buffer.split_off(length);
+                body = std::mem::replace(&mut self.buffer, next);
+            }
+            RequestBody::Chunked => {
+                let mut decoder = ChunkedDecoder::new(limits.body_bytes_max as u64);
+                loop {
+                    let taken = decoder.decode(&self.buffer, &mut body).map_err(refusal_for)?;
+                    self.buffer.drain(..taken);
+                    if decoder.done() {
+                        break;
+                    }
+                    self.read_client(READ_BYTES, within)?;
+                }
+            }
+        }
+        Ok(body)
+    }
+
+    /// Reads once from the client onto the buffer.
+    fn read_client(&mut self, bytes_max: usize, deadline: Deadline) -> Result<(), Parting> {
+        let mut source = Paced { socket: &self.seat.stream, deadline, stall: Duration::MAX };
+        match read_onto(&mut source, &mut self.buffer, bytes_max) {
+            Ok(0) => Err(Parting::Left),
+            Ok(count) => {
+                self.house.tally.bytes_in.add(count as u64);
+                Ok(())
+            }
+            Err(error) if is_time_limit(&error) => Err(Parting::Refused(Refusal::SLOW)),
+            Err(_) => Err(Parting::Left),
+        }
+    }
+
+    /// Hands a whole request to tiny_http.
+    fn hand_on(&self, head: &ParsedHead, body: &[u8]) -> Result<Arc<UnixStream>, Refusal> {
+        let limits = &self.house.limits;
+        let inside = self.connect().map_err(|error| {
+            self.house.report(format_args!("could not reach the web room: {error}"));
+            Refusal::UNREACHABLE
+        })?;
+        if !self.seat.attach(&inside) {
+            return Err(Refusal::UNREACHABLE);
+        }
+        let client = client_address(self.peer, &head.forwarded_for, &self.house.trusted_proxies);
+        let mut message = head.render(client, body.len());
+        message.extend_from_slice(body);
+        let deadline = Deadline::after(limits.upstream_within);
+        // A write that fails may still have been answered (the web room need not read a body that it refuses).
+        let _ = Paced { socket: &*inside, deadline, stall: limits.write_stall }.write_all(&message);
+        Ok(inside)
+    }
+
+    fn connect(&self) -> io::Result<Arc<UnixStream>> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_write_timeout(Some(CONNECT_WITHIN))?;
+        socket.connect(&SockAddr::unix(&self.house.upstream)?)?;
+        Ok(Arc::new(UnixStream::from(std::os::fd::OwnedFd::from(socket))))
+    }
+
+    /// Reads the answer and passes it to the client; whether the connection can be used again.
+    fn pass_back(&mut self, inside: &UnixStream, head: &ParsedHead, keep: bool) -> Result<bool, Parting> {
+        let limits = &self.house.limits;
+        let first = Deadline::after(limits.upstream_within);
+        let mut source = Paced { socket: inside, deadline: first, stall: limits.upstream_within };
+        let (answer, received) = read_answer_head(&mut source, self.head_only).map_err(Parting::Refused)?;
+        source.deadline = Deadline::after(limits.answer_within);
+        let keep = keep && answer.tells_its_end() && !self.house.stop.asked();
+        let out = answer.render(keep, head.http_1_0);
+        match answer.body {
+            AnswerBody::None => self.send(&out, source.deadline).map_err(|_| Parting::Broken)?,
+            AnswerBody::Length(length) => self.pass_counted(&mut source, out, received, length)?,
+            AnswerBody::Chunked => self.pass_open(&mut source, out, received, true)?,
+            AnswerBody::UntilEnd => self.pass_open(&mut source, out, received, false)?,
+        }
+        Ok(keep)
+    }
+
+    /// Passes `length` bytes of body: all of them or a broken connection, never one more.
+    fn pass_counted(
+        &self,
+        source: &mut Paced<'_, UnixStream>,
+        mut out: Vec<u8>,
+        mut received: Vec<u8>,
+        length: u64,
+    ) -> Result<(), Parting> {
+        let whole = source.deadline;
+        received.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        let mut rest = length - received.len() as u64;
+        out.append(&mut received);
+        while rest > 0 && out.len() < GATHER_BYTES {
+            let wanted = rest.min(GATHER_BYTES as u64) as usize;
+            // Nothing has gone out yet, so what breaks here can still be said.
+            rest -= match read_onto(source, &mut out, wanted) {
+                Ok(0) => return Err(Parting::Refused(Refusal::BAD_ANSWER)),
+                Ok(count) => count as u64,
+                Err(error) => return Err(Parting::Refused(refusal_for_answer(&error))),
+            };
+        }
+        self.send(&out, whole).map_err(|_| Parting::Broken)?;
+        drop(out);
+        if rest == 0 {
+            return Ok(());
+        }
+        let bounds = CopyBounds { bytes_max: rest, deadline: Some(whole) };
+        let end = copy_bounded(&mut source.take(rest), &mut self.sink(whole), bounds);
+        if let CopyEnd::Finished(passed) = end {
+            self.house.tally.bytes_out.add(passed);
+            if passed == rest {
+                return Ok(());
+            }
+        }
+        Err(Parting::Broken)
+    }
+
+    /// Passes a body of unknown length; the connection's end is its end.
+    fn pass_open(
+        &self,
+        source: &mut Paced<'_, UnixStream>,
+        mut out: Vec<u8>,
+        mut received: Vec<u8>,
+        chunked: bool,
+    ) -> Result<(), Parting> {
+        let mut decoder = chunked.then(|| ChunkedDecoder::new(u64::MAX));
+        loop {
+            match &mut decoder {
+                None => out.append(&mut received),
+                Some(decoder) => drop(decoder.decode(&received, &mut out).map_err(|_| Parting::Broken)?),
+            }
+            received.clear();
+            self.send(&out, source.deadline).map_err(|_| Parting::Broken)?;
+            out.clear();
+            if decoder.as_ref().is_some_and(ChunkedDecoder::done) {
+                return Ok(());
+            }
+            match read_onto(source, &mut received, GATHER_BYTES) {
+                Ok(0) if !chunked => return Ok(()),
+                Ok(0) | Err(_) => return Err(Parting::Broken),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn send(&self, bytes: &[u8], deadline: Deadline) -> io::Result<()> {
+        self.sink(deadline).write_all(bytes)?;
+        self.house.tally.bytes_out.add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn sink(&self, deadline: Deadline) -> Paced<'h, TcpStream> {
+        Paced { socket: &self.seat.stream, deadline, stall: self.house.limits.write_stall }
+    }
+
+    /// Ends the connection in a way that lets the client read its last answer.
+    fn linger(self) {
+        self.house.roster.rest(self.seat);
+        let shut = self.seat.stream.shutdown(Shutdown::Write);
+        if shut.is_err() || self.house.stop.asked() {
+            return;
+        }
+        let deadline = Deadline::after(LINGER_WITHIN);
+        let mut source = Paced { socket: &self.seat.stream, deadline, stall: LINGER_WITHIN };
+        let bounds = CopyBounds { bytes_max: LINGER_BYTES_MAX, deadline: None };
+        copy_bounded(&mut source, &mut io::sink(), bounds);
+    }
+}
+
+/// The head of the answer and what came with it.
+fn read_answer_head(
+    source: &mut Paced<'_, UnixStream>,
+    to_head: bool,
+) -> Result<(AnswerHead, Vec<u8>), Refusal> {
+    let mut received = Vec::new();
+    loop {
+        match read_onto(source, &mut received, READ_BYTES) {
+            Ok(0) => return Err(Refusal::BAD_ANSWER),
+            Ok(_) => {}
+            Err(error) => return Err(refusal_for_answer(&error)),
+        }
+        match parse_answer(&received, to_head) {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                received.drain(..answer.head_bytes);
+                return Ok((answer, received));
+            }
+            Err(bad) => {
+                log::debug!("could not use an answer of the web room: {}", bad.0);
+                return Err(Refusal::BAD_ANSWER);
+            }
+        }
+    }
+}
+
+fn refusal_for_answer(error: &io::Error) -> Refusal {
+    if is_time_limit(error) { Refusal::NO_ANSWER } else { Refusal::BAD_ANSWER }
+}
+
+fn refusal_for(fault: ChunkedFault) -> Parting {
+    Parting::Refused(match fault {
+        ChunkedFault::Malformed => Refusal::malformed("malformed chunk"),
+        ChunkedFault::TooLarge => Refusal::TOO_LARGE,
+    })
+}
