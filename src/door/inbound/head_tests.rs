@@ -201,3 +201,72 @@ fn the_parser_is_asked_again_only_when_it_can_say_more() {
     assert!(!may_decide("GET /\tabc \u{e4}".as_bytes()));
     assert!(may_decide(b"x\r\n") && may_decide(b"\x16\x03") && may_decide(b"\0") && may_decide(b"\x7f"));
 }
+
+const SEEDS: &[&str] = &[
+    "GET /a?b=c HTTP/1.1\r\nHost: x:1\r\nAccept: */*\r\nCookie: a=b; c=d\r\n\r\n",
+    "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\nExpect: 100-continue\r\n\r\n",
+    "POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n",
+    "HEAD / HTTP/1.0\r\nConnection: keep-alive\r\nX-Tubox-Client: 9.9.9.9\r\n\r\n",
+];
+const SPLINTERS: &[&[u8]] = &[
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\r\n\r\n",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b"\0",
+    b"\xff",
+    b"0",
+    b"9",
+    b"chunked",
+    b"Content-Length: 5",
+    b"Transfer-Encoding: chunked",
+    b"X-Tubox-Client: 1.1.1.1",
+    b"HTTP/1.1",
+    b"/",
+    b"#",
+    b"\x16",
+];
+
+/// Whatever comes: no panic, the same verdict however it is cut into reads, and what is accepted is, written
+/// anew, a head that reads back as the same request and holds one client address, ours.
+#[test]
+fn damaged_heads_do_no_harm() {
+    let random = crate::ground::random::SeededRandom::shared(11);
+    let below = |limit: usize| (random.u64() % limit as u64) as usize;
+    let limits = InboundLimits::default();
+    let mut accepted = 0;
+    for _ in 0..6000 {
+        let mut bytes = SEEDS[below(SEEDS.len())].as_bytes().to_vec();
+        for _ in 0..=below(3) {
+            let at = below(bytes.len());
+            let until = (at + below(4)).min(bytes.len());
+            bytes.splice(at..until, SPLINTERS[below(SPLINTERS.len())].iter().copied());
+        }
+        let whole = parse_head(&bytes, &limits);
+        match parse_head(&bytes[..below(bytes.len())], &limits) {
+            Err(_) => assert!(whole.is_err(), "{bytes:?}"),
+            Ok(Some(early)) => assert_eq!(whole.clone().unwrap().unwrap(), early, "{bytes:?}"),
+            Ok(None) => {}
+        }
+        let Ok(Some(head)) = whole else { continue };
+        accepted += 1;
+        let again = head.render("192.0.2.1".parse().unwrap(), 3);
+        assert!(again.is_ascii());
+        let text = String::from_utf8(again).unwrap();
+        let addresses = text.lines().filter(|line| line.to_lowercase().starts_with("x-tubox-client:"));
+        assert_eq!(addresses.collect::<Vec<_>>(), ["X-Tubox-Client: 192.0.2.1"]);
+        if head.http_1_0 && !text.to_lowercase().contains("\r\nhost:") {
+            continue;
+        }
+        let read_back = parsed(&text);
+        assert_eq!(read_back.head_bytes, text.len());
+        assert_eq!((read_back.method, &read_back.target), (head.method, &head.target));
+        assert_eq!(read_back.body, RequestBody::Length(3));
+        assert_eq!(read_back.header_lines, head.header_lines);
+    }
+    assert!((500..5500).contains(&accepted), "{accepted} of 6000 say little");
+}

@@ -19,11 +19,11 @@
 //! | 505 | another version than HTTP/1.0 and 1.1: HTTP/0.9, the HTTP/2 preface |
 //!
 //! Each of them ends the connection. No answer at all: a connection that is idle for `idle_within`, gives way
-//! while it rests (see [`roster`]), or stops reading for `write_stall`.
+//! while it rests (see `roster`), or stops reading for `write_stall`.
 //!
 //! The files: [`head`], [`chunked`], [`answer`], [`refusal`] and [`client_address`] are pure, bytes in and
-//! bytes out. [`roster`] counts seats, [`acceptor`] fills them, [`visit`] is one connection's life, [`paced`]
-//! bounds its waiting, [`tally`] counts. The door does not know routes; it knows tiny_http only as something
+//! bytes out. `roster` counts seats, `acceptor` fills them, `visit` is one connection's life, `paced` bounds its
+//! waiting, `tally` counts. The door does not know routes; it knows tiny_http only as something
 //! that speaks HTTP/1.1 on a socket and must never run out of file descriptors.
 
 mod acceptor;
@@ -47,7 +47,7 @@ use crate::ground::clock::Deadline;
 use crate::ground::stop::Stop;
 use roster::{Roster, RosterLimits};
 use rustix::process::{Resource, getrlimit};
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -188,6 +188,8 @@ impl InboundDoor {
     pub fn open(listener: TcpListener, options: InboundOptions) -> io::Result<InboundDoor> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(false)?;
+        // A path too long for a socket would otherwise fail with every request.
+        SockAddr::unix(&options.upstream)?;
         let asked = options.limits.connections_max;
         let connections_max = connections_within(getrlimit(Resource::Nofile).current, asked);
         if connections_max < asked {

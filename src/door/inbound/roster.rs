@@ -95,7 +95,7 @@ impl Roster {
             holder: holder.filter(|_| room),
             stream,
             inside: Mutex::default(),
-            state: AtomicU64::new(if room { BUSY } else { CUT }),
+            state: AtomicU64::new(if room { self.next_turn() } else { CUT }),
         });
         book.seats.insert(seat.number, Arc::clone(&seat));
         if !room {
@@ -127,8 +127,7 @@ impl Roster {
 
     /// Lets `seat` rest; a resting seat keeps its turn.
     pub(super) fn rest(&self, seat: &Seat) {
-        let turn = self.rests.fetch_add(1, Ordering::Relaxed) + 1;
-        let _ = seat.state.compare_exchange(BUSY, turn, Ordering::AcqRel, Ordering::Acquire);
+        let _ = seat.state.compare_exchange(BUSY, self.next_turn(), Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Connections that have a seat.
@@ -167,6 +166,10 @@ impl Roster {
     pub(super) fn wait_empty(&self, limit: Duration) -> bool {
         let waited = self.changed.wait_timeout_while(self.book(), limit, |book| !book.seats.is_empty());
         waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0.seats.is_empty()
+    }
+
+    fn next_turn(&self) -> u64 {
+        self.rests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
