@@ -279,12 +279,7 @@ mod tests {
     fn a_far_side_that_takes_nothing_stalls_the_write() {
         let (_near, _far, mut socket) = far(SHORT, LONG);
         let block = vec![0; 1 << 20];
-        let error = loop {
-            match socket.write(&block) {
-                Ok(_) => {}
-                Err(error) => break error,
-            }
-        };
+        let error = (0..1000).find_map(|_| socket.write_all(&block).err()).unwrap();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert_eq!(socket.gave_up(), Some(GaveUp::Stall));
     }
