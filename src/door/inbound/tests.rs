@@ -581,6 +581,7 @@ fn the_acceptor_survives_what_accepting_can_fail_with() {
     assert_eq!(steps, 7);
     let counters = house.tally.counters(0);
     assert_eq!((counters.accept_errors, counters.accepted), (5, 1));
+    house.roster.cut_resting();
     assert_ended(&mut client);
     assert!(house.roster.wait_empty(PATIENCE));
 }
