@@ -45,10 +45,12 @@ pub use world::SignatureChecks;
 
 use crate::ground::clock::SharedClock;
 use crate::ground::random::SharedRandom;
+use crate::ground::stop::Stop;
 use anyhow::{Context, bail};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use world::World;
 
 /// How a simulator is to be.
@@ -268,7 +270,11 @@ impl Simulator {
     fn halt(&mut self) {
         self.world.stop.ask();
         if let Some(acceptor) = self.acceptor.take() {
-            server::wake(self.address);
+            // Once may not be enough: a machine out of sockets refuses the call that is to wake the thread.
+            while !acceptor.is_finished() {
+                server::wake(self.address);
+                Stop::new().wait(Duration::from_millis(1));
+            }
             if acceptor.join().is_err() {
                 log::warn!("simulator: the accept thread had panicked");
             }

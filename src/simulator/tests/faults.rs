@@ -109,18 +109,19 @@ fn resets_are_resets_and_closes_are_closes() {
 fn stalls_hold_and_trickles_flow() {
     let fetch = Fetch::new();
     let hold = Duration::from_millis(300);
+    let nearly = Duration::from_millis(250); // the two clocks are not read at the same moment
     let clock = crate::ground::clock::SystemClock::shared();
     let started = clock.monotonic();
     let silent = fetch.under(Fault::Stall { after_body_bytes: None, hold });
-    assert!(clock.monotonic() - started >= hold);
+    assert!(clock.monotonic() - started >= nearly);
     assert!(silent.raw.is_empty());
     let started = clock.monotonic();
     let begun = fetch.under(Fault::Stall { after_body_bytes: Some(100), hold });
-    assert!(clock.monotonic() - started >= hold);
+    assert!(clock.monotonic() - started >= nearly);
     assert_eq!((begun.body.len(), begun.header("content-length")), (100, Some("20000")));
     let started = clock.monotonic();
     let slow = fetch.under(Fault::Trickle { bytes: 2000, pause: Duration::from_millis(10) });
-    assert!(clock.monotonic() - started >= Duration::from_millis(100));
+    assert!(clock.monotonic() - started >= Duration::from_millis(80));
     assert_eq!(slow.body, fetch.bytes);
     assert_eq!(fetch.under(Fault::Delay(Duration::from_millis(1))).body, fetch.bytes);
 }
@@ -131,19 +132,13 @@ fn a_stalled_client_that_breaks_off_frees_its_place() {
     stage.simulator.always(Route::Script, Fault::stall());
     let mut stalled = TcpStream::connect(stage.simulator.address()).unwrap();
     stalled.write_all(b"GET /open/js/jweixin-1.6.0.js HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    while stage.simulator.calls(Route::Script) == 0 {
-        std::thread::yield_now();
-    }
+    wait_until("the call arrives", || stage.simulator.calls(Route::Script) == 1);
     assert_eq!(stage.get("/sim/violations").status, 200, "one place is left");
     socket2::SockRef::from(&stalled).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stalled);
     // The second place is taken by a connection that says nothing; the first must become free for the last one.
     let _silent = TcpStream::connect(stage.simulator.address()).unwrap();
-    let deadline = crate::ground::clock::Deadline::after(Duration::from_secs(20));
-    while stage.get("/sim/violations").status != 200 {
-        assert!(!deadline.passed(), "the stall held its place");
-        std::thread::yield_now();
-    }
+    wait_until("the stall gives its place back", || stage.get("/sim/violations").status == 200);
 }
 
 #[test]
