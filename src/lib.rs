@@ -37,8 +37,12 @@
 
 #![forbid(unsafe_code)]
 
-pub mod ground;
 pub mod album;
-pub mod queue;
+pub mod collector;
+pub mod config;
 pub mod door;
+pub mod ground;
+pub mod queue;
 pub mod simulator;
+pub mod web;
+pub mod wechat;

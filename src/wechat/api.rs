@@ -5,7 +5,7 @@
 
 use super::fault::Fault;
 use super::reply::{REPLY_BYTES_MAX, Reply};
-use crate::door::outbound::{Origin, OutboundDoor, Passage, PassageFault};
+use crate::door::outbound::{Origin, OutboundDoor, Passage, PassageFault, requester_headers_size};
 use crate::ground::clock::SharedClock;
 use minreq::ResponseLazy;
 use std::io::Read;
@@ -17,6 +17,9 @@ const PREFER_FOR: Duration = Duration::from_secs(600);
 
 /// Some hosts refuse requests without one.
 const USER_AGENT: &str = concat!("tubox/", env!("CARGO_PKG_VERSION"));
+
+/// The longest answer head; the door is opened with the same bound.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// What minreq says when the door closed the passage without an answer (crates' behaviour, measured).
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
@@ -111,7 +114,7 @@ impl Api {
             .with_header("Accept", "*/*")
             .with_header("Accept-Encoding", "identity")
             .with_follow_redirects(false)
-            .with_max_headers_size(65_536)
+            .with_max_headers_size(requester_headers_size(HEAD_BYTES_MAX))
             .send_lazy();
         match sent {
             Ok(response) if response.reason_phrase != NO_STATUS_LINE => Ok(Answer::new(response, passage)),

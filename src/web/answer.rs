@@ -1,0 +1,103 @@
+//! An answer: status, headers, body. Every answer, refusals included, gets the headers that keep browsers from
+//! guessing, caching and framing.
+
+use crate::ground::language::Language;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Nothing may be loaded by, or framed around, an answer that is no page.
+const NO_CONTENT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Names and values, visible ASCII only.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body.
+    pub body: Cow<'static, [u8]>,
+}
+
+impl Answer {
+    fn new(status: u16, content_type: &str, policy: &str, body: impl Into<Cow<'static, [u8]>>) -> Answer {
+        let mut answer = Answer { status, headers: Vec::new(), body: body.into() };
+        for (name, value) in [
+            ("Content-Type", content_type),
+            ("Content-Security-Policy", policy),
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Frame-Options", "DENY"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cache-Control", "no-store"),
+        ] {
+            answer = answer.with_header(name, value);
+        }
+        answer
+    }
+
+    /// JSON.
+    pub fn json(status: u16, value: &Value) -> Answer {
+        Answer::new(status, "application/json; charset=utf-8", NO_CONTENT_POLICY, value.to_string().into_bytes())
+    }
+
+    /// A refusal as the contract has it: rc 1 and a message in the visitor's language; `code` is for scripts.
+    pub fn refusal(status: u16, code: &str, zh: &str, en: &str, language: Language) -> Answer {
+        let msg = if language == Language::Chinese { zh } else { en };
+        Answer::json(status, &json!({"rc": 1, "msg": msg, "code": code}))
+    }
+
+    /// 429.
+    pub fn too_many(wait: Duration, language: Language) -> Answer {
+        let seconds = wait.as_secs().max(1);
+        let zh = format!("请求太频繁，请 {seconds} 秒后再试");
+        let en = format!("too many requests; please try again in {seconds} s");
+        Answer::refusal(429, "too-often", &zh, &en, language).with_header("Retry-After", &seconds.to_string())
+    }
+
+    /// 405.
+    pub fn method_not_allowed(allow: &'static str) -> Answer {
+        Answer::json(405, &json!({"rc": 1, "msg": format!("only {allow} are answered here"), "code": "method"}))
+            .with_header("Allow", allow)
+    }
+
+    /// A page.
+    pub fn page(html: String, policy: &str) -> Answer {
+        Answer::new(200, "text/html; charset=utf-8", policy, html.into_bytes())
+    }
+
+    /// A drawing.
+    pub fn svg(text: String) -> Answer {
+        Answer::new(200, "image/svg+xml", NO_CONTENT_POLICY, text.into_bytes())
+    }
+
+    /// A file as it is.
+    pub fn plain(bytes: Vec<u8>) -> Answer {
+        Answer::new(200, "text/plain", NO_CONTENT_POLICY, bytes)
+    }
+
+    /// A file whose name changes with its content, so it may be kept for ever.
+    pub fn asset(bytes: Cow<'static, [u8]>, content_type: &str) -> Answer {
+        Answer::new(200, content_type, NO_CONTENT_POLICY, bytes)
+            .with_header("Cache-Control", "public, max-age=31536000, immutable")
+    }
+
+    /// To another address of this site.
+    pub fn redirect(to: &str) -> Answer {
+        Answer::new(302, "text/plain; charset=utf-8", NO_CONTENT_POLICY, Vec::new()).with_header("Location", to)
+    }
+
+    /// Sets a header, replacing an earlier value. A value that could split the answer is left out.
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Answer {
+        self.headers.retain(|(known, _)| *known != name);
+        if value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+            self.headers.push((name, value.to_owned()));
+        }
+        self
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}

@@ -1,0 +1,154 @@
+//! The page's files, built into the binary. Scripts and style are served under a name that holds a hash of
+//! their content; the page itself is filled in for every visit.
+
+use crate::door::outbound::Origin;
+use crate::ground::escape::for_html;
+use anyhow::{Context, Result};
+use rust_embed::RustEmbed;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+#[derive(RustEmbed)]
+#[folder = "assets/page"]
+struct PageFiles;
+
+/// A file of the page.
+#[derive(Clone)]
+pub struct Asset {
+    pub bytes: Cow<'static, [u8]>,
+    pub content_type: &'static str,
+}
+
+/// The page's files, ready to serve.
+pub struct PageAssets {
+    template: String,
+    by_name: HashMap<String, Asset>,
+    policy: String,
+}
+
+/// Files and the placeholder in the template that their address takes.
+const LINKED: [(&str, &str); 4] = [
+    ("style.css", "{{style_url}}"),
+    ("words.js", "{{words_url}}"),
+    ("core.js", "{{core_url}}"),
+    ("page.js", "{{script_url}}"),
+];
+
+impl PageAssets {
+    /// Loads the files; `jssdk_urls` are the only foreign addresses that the page may talk to.
+    pub fn load(jssdk_urls: &[String]) -> Result<PageAssets> {
+        let template = file("page.html")?;
+        let mut template = String::from_utf8(template.bytes.into_owned()).context("page.html is not UTF-8")?;
+        let mut by_name = HashMap::new();
+        for (name, placeholder) in LINKED {
+            let asset = file(name)?;
+            let hashed = hashed_name(name)?;
+            template = template.replace(placeholder, &format!("/assets/{hashed}"));
+            by_name.insert(hashed, asset);
+        }
+        Ok(PageAssets { template, by_name, policy: policy(jssdk_urls) })
+    }
+
+    /// A linked file by the name that the page uses.
+    pub fn get(&self, name: &str) -> Option<Asset> {
+        self.by_name.get(name).cloned()
+    }
+
+    /// The page for one visit. Both JSON texts must be fit for a script element.
+    pub fn page(&self, language_tag: &str, config_json: &str, settings_json: &str) -> String {
+        let filled = [("{{lang}}", for_html(language_tag)), ("{{jssdk_config}}", config_json.into()), ("{{settings}}", settings_json.into())];
+        fill(&self.template, &filled)
+    }
+
+    /// The page's Content-Security-Policy.
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+}
+
+/// Fills all placeholders in one pass, so that a filled-in text is never searched for placeholders itself.
+fn fill(template: &str, values: &[(&str, String)]) -> String {
+    let mut filled = String::with_capacity(template.len() + 1024);
+    let mut rest = template;
+    while let Some(at) = rest.find("{{") {
+        filled.push_str(&rest[..at]);
+        rest = &rest[at..];
+        match values.iter().find(|(placeholder, _)| rest.starts_with(placeholder)) {
+            Some((placeholder, value)) => {
+                filled.push_str(value);
+                rest = &rest[placeholder.len()..];
+            }
+            None => {
+                filled.push_str("{{");
+                rest = &rest[2..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+fn file(name: &str) -> Result<Asset> {
+    let embedded = PageFiles::get(name).with_context(|| format!("{name} is not built in"))?;
+    let content_type = match name.rsplit('.').next() {
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        _ => "text/html; charset=utf-8",
+    };
+    Ok(Asset { bytes: embedded.data, content_type })
+}
+
+fn hashed_name(name: &str) -> Result<String> {
+    let hash = PageFiles::get(name).with_context(|| format!("{name} is not built in"))?.metadata.sha256_hash();
+    let hex: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let (stem, extension) = name.rsplit_once('.').context("a page file without extension")?;
+    Ok(format!("{stem}.{hex}.{extension}"))
+}
+
+/// Own files and WeChat's script only. Thumbnails come as data and as WeChat's local ids.
+fn policy(jssdk_urls: &[String]) -> String {
+    let mut foreign: Vec<String> = jssdk_urls.iter().filter_map(|url| origin_of(url)).collect();
+    foreign.dedup();
+    let foreign_scripts = foreign.join(" ");
+    // The simulator's script talks to the simulator; WeChat's talks to the client it runs in.
+    let loopback: Vec<&str> = foreign.iter().filter(|url| url.starts_with("http://")).map(String::as_str).collect();
+    format!(
+        "default-src 'none'; script-src 'self' {foreign_scripts}; style-src 'self'; \
+         img-src 'self' data: blob: weixin: wxlocalresource:; connect-src 'self' {}; base-uri 'none'; \
+         form-action 'self'; frame-ancestors 'none'",
+        loopback.join(" ")
+    )
+}
+
+fn origin_of(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let origin = format!("{scheme}://{}", rest.split('/').next()?);
+    Origin::parse(&origin).ok().map(|_| origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_known_files_are_built_in_and_linked() {
+        let mut names: Vec<_> = PageFiles::iter().collect();
+        names.sort();
+        assert_eq!(names, ["core.js", "page.html", "page.js", "style.css", "words.js"]);
+        let assets = PageAssets::load(&["https://res.wx.qq.com/open/js/x.js".into()]).unwrap();
+        let page = assets.page("en", "{\"a\":\"{{settings}}\"}", "{}");
+        assert!(!page.replace("\"{{settings}}\"", "").contains("{{"), "an unfilled placeholder");
+        assert!(page.contains("{\"a\":\"{{settings}}\"}"), "filled-in text was filled in again");
+        for name in assets.by_name.keys() {
+            assert!(page.contains(&format!("\"/assets/{name}\"")));
+        }
+        assert!(assets.policy().contains("script-src 'self' https://res.wx.qq.com;"));
+        assert!(!assets.policy().contains("unsafe"));
+    }
+
+    #[test]
+    fn all_files_together_stay_small() {
+        let bytes: usize = PageFiles::iter().filter_map(|name| PageFiles::get(&name)).map(|file| file.data.len()).sum();
+        assert!(bytes < 40 * 1024, "the page weighs {bytes} bytes");
+    }
+}

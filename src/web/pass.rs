@@ -1,0 +1,111 @@
+//! The page's cookie: only clients that were given the page may submit. Signed with a key of this box, good for
+//! some hours, the same for every client: it proves a visit, it identifies nobody.
+
+use crate::ground::clock::SharedClock;
+use crate::ground::durable;
+use crate::ground::random::SharedRandom;
+use anyhow::{Context, Result};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::path::Path;
+
+/// The cookie's name.
+const COOKIE: &str = "tubox_pass";
+/// How long a pass is good. A page that was open for longer fetches a new one by itself.
+const LIFE_SECONDS: i64 = 12 * 3600;
+const KEY_BYTES: usize = 32;
+
+pub(super) struct Passes {
+    key: Vec<u8>,
+    is_secure: bool,
+    clock: SharedClock,
+    random: SharedRandom,
+}
+
+impl Passes {
+    /// With the key in `data_dir/pass_key`, made where it is missing, so that a restart cuts nobody off.
+    pub(super) fn open(data_dir: &Path, is_secure: bool, clock: SharedClock, random: SharedRandom) -> Result<Passes> {
+        let path = data_dir.join("pass_key");
+        let kept = std::fs::read(&path).ok().filter(|key| key.len() == KEY_BYTES);
+        let key = match kept {
+            Some(key) => key,
+            None => {
+                let mut key = vec![0; KEY_BYTES];
+                random.fill(&mut key);
+                durable::replace_private(&path, &key)
+                    .with_context(|| format!("could not keep the cookie key in {}", path.display()))?;
+                key
+            }
+        };
+        Ok(Passes { key, is_secure, clock, random })
+    }
+
+    /// A Set-Cookie value with a fresh pass.
+    pub(super) fn issue(&self) -> String {
+        let ends = self.clock.wall_ms() / 1000 + LIFE_SECONDS;
+        let signed = format!("{ends:x}.{:016x}", self.random.u64());
+        let secure = if self.is_secure { "; Secure" } else { "" };
+        let mac = hex(&self.mac(&signed).finalize().into_bytes());
+        format!("{COOKIE}={signed}.{mac}; Max-Age={LIFE_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}")
+    }
+
+    /// Whether a Cookie header holds a pass that is still good.
+    pub(super) fn holds(&self, cookie: Option<&str>) -> bool {
+        let cookies = cookie.unwrap_or_default().split(';');
+        let passes = cookies.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='));
+        passes.take(4).any(|pass| self.is_good(pass))
+    }
+
+    fn is_good(&self, pass: &str) -> bool {
+        let Some((signed, mac)) = pass.rsplit_once('.') else { return false };
+        let Some(mac) = unhex(mac) else { return false };
+        if self.mac(signed).verify_slice(&mac).is_err() {
+            return false;
+        }
+        let ends = signed.split('.').next().and_then(|ends| i64::from_str_radix(ends, 16).ok());
+        ends.is_some_and(|ends| self.clock.wall_ms() / 1000 < ends)
+    }
+
+    fn mac(&self, text: &str) -> Hmac<Sha256> {
+        // HMAC takes keys of any length.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes any key");
+        mac.update(text.as_bytes());
+        mac
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    is_hex.then(|| (0..text.len()).step_by(2).filter_map(byte).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::clock::TestClock;
+    use crate::ground::random::SeededRandom;
+    use std::time::Duration;
+
+    #[test]
+    fn a_pass_holds_over_a_restart_until_it_ends_and_cannot_be_forged() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = TestClock::at(1_795_280_466_123);
+        let open = |seed| Passes::open(folder.path(), true, clock.clone(), SeededRandom::shared(seed)).unwrap();
+        let cookie = open(1).issue();
+        assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"));
+        let pass = cookie.split(';').next().unwrap().to_owned();
+        let passes = open(2);
+        assert!(passes.holds(Some(&format!("a=b; {pass}; c=d"))));
+        assert!(!passes.holds(None) && !passes.holds(Some("tubox_pass=")) && !passes.holds(Some("tubox_pass=1.2.3")));
+        let (name, value) = pass.split_at(COOKIE.len() + 1);
+        let forged = format!("{name}f{value}");
+        assert!(!passes.holds(Some(&forged)));
+        clock.advance(Duration::from_secs(LIFE_SECONDS as u64 + 1));
+        assert!(!passes.holds(Some(&pass)));
+    }
+}

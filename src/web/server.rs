@@ -1,0 +1,134 @@
+//! tiny_http behind the inbound door: the only file that names it.
+//!
+//! It listens on a private Unix socket where nobody but the door comes by, so what it does badly with hostile
+//! clients cannot happen; what is left is cured here: handlers survive panics, bodies are always read to their
+//! end, every answer has a length.
+
+use super::answer::Answer;
+use super::visit::{Method, Visit};
+use super::Site;
+use crate::door::inbound::CLIENT_ADDRESS_HEADER;
+use crate::ground::language::Language;
+use anyhow::{Context, Result};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tiny_http::{Header, Request, Response, Server, StatusCode};
+
+/// Threads that answer. Submissions wait in them for the disk, so there are more than processors; so many
+/// submissions can share one sync.
+const HANDLERS: usize = 32;
+
+/// A handler's stack: parsing is shallow (JSON stops at 128 levels).
+const STACK_BYTES: usize = 512 * 1024;
+
+/// The longest body that is read; the door in front has a smaller bound.
+const BODY_BYTES_MAX: u64 = 1 << 20;
+
+/// The running server.
+pub struct WebServer {
+    server: Arc<Server>,
+    stopping: Arc<AtomicBool>,
+    handlers: Vec<JoinHandle<()>>,
+}
+
+impl WebServer {
+    /// Answers what comes in on `listener`.
+    pub fn start(listener: UnixListener, site: Arc<Site>) -> Result<WebServer> {
+        let server = Server::from_listener(listener, None)
+            .map_err(|error| anyhow::anyhow!("could not start the web server: {error}"))?;
+        let server = Arc::new(server);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut handlers = Vec::new();
+        for number in 0..HANDLERS {
+            let (server, stopping, site) = (server.clone(), stopping.clone(), site.clone());
+            let handler = std::thread::Builder::new()
+                .name(format!("web-{number}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || handle(&server, &stopping, &site))
+                .context("could not start a web handler")?;
+            handlers.push(handler);
+        }
+        Ok(WebServer { server, stopping, handlers })
+    }
+
+    /// Whether all handlers are at work; when tiny_http's accept loop has died they are not.
+    pub fn is_alive(&self) -> bool {
+        self.handlers.iter().all(|handler| !handler.is_finished())
+    }
+
+    /// Lets answers in hand finish and ends the handlers. The door in front must be closed first.
+    pub fn close(self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for _ in &self.handlers {
+            self.server.unblock();
+        }
+        for handler in self.handlers {
+            if handler.join().is_err() {
+                log::error!("a web handler had panicked");
+            }
+        }
+    }
+}
+
+fn handle(server: &Server, stopping: &AtomicBool, site: &Site) {
+    while !stopping.load(Ordering::SeqCst) {
+        match server.recv() {
+            Ok(request) => answer(site, request),
+            Err(_) if stopping.load(Ordering::SeqCst) => return,
+            Err(error) => {
+                log::error!("the web server has stopped accepting: {error}");
+                return;
+            }
+        }
+    }
+}
+
+fn answer(site: &Site, mut request: Request) {
+    let answer = catch_unwind(AssertUnwindSafe(|| match read_visit(&mut request) {
+        Some(visit) => site.answer(&visit),
+        None => Answer::refusal(413, "too-large", "请求太大", "the request is too large", Language::Chinese),
+    }));
+    let answer = answer.unwrap_or_else(|_| {
+        log::error!("a request ended in a panic");
+        Answer::refusal(500, "internal", "程序内部错误", "an internal error", Language::Chinese)
+    });
+    let headers = answer.headers.iter().filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
+    let length = answer.body.len();
+    let response = Response::new(StatusCode(answer.status), headers.collect(), &answer.body[..], Some(length), None)
+        .with_chunked_threshold(usize::MAX);
+    // The client may have left; that is no fault of ours.
+    let _ = request.respond(response);
+}
+
+/// `None` when the body is longer than any submission can be.
+fn read_visit(request: &mut Request) -> Option<Visit> {
+    let header = |name: &'static str| {
+        request.headers().iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str().to_owned())
+    };
+    let language = Language::from_accept_language(&header("Accept-Language").unwrap_or_default());
+    let client = header(CLIENT_ADDRESS_HEADER).and_then(|text| text.parse().ok());
+    let mut visit = Visit {
+        method: match request.method() {
+            tiny_http::Method::Get | tiny_http::Method::Head => Method::Get,
+            tiny_http::Method::Post => Method::Post,
+            _ => Method::Other,
+        },
+        target: request.url().to_owned(),
+        client: client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        language,
+        cookie: header("Cookie"),
+        content_type: header("Content-Type"),
+        origin: header("Origin"),
+        accept: header("Accept"),
+        body: Vec::new(),
+    };
+    if request.body_length().is_some_and(|length| length > 0) {
+        request.as_reader().take(BODY_BYTES_MAX + 1).read_to_end(&mut visit.body).ok()?;
+    }
+    (visit.body.len() as u64 <= BODY_BYTES_MAX).then_some(visit)
+}
