@@ -23,6 +23,8 @@ use std::time::Duration;
 /// Interim answers that are swallowed before the final one.
 const INTERIM_ANSWERS_MAX: usize = 8;
 const HEAD_READ_BYTES: usize = 4 * 1024;
+/// How long the requester may take to leave after the last byte of its answer.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What every exchange of a door needs.
 pub struct Reach {
@@ -276,12 +278,15 @@ impl<'a> Exchange<'a> {
             ),
         };
         self.report.answer_bytes = passed;
-        if result.is_ok() {
-            far.leave();
-        } else {
+        if result.is_err() {
             far.socket().shut();
+            return result;
         }
-        result
+        far.leave();
+        if matches!(answer.end, BodyEnd::Length(_) | BodyEnd::Chunked) {
+            near.let_peer_leave_first(FAREWELL);
+        }
+        Ok(())
     }
 
     fn judge_body_silence(&self, far: &mut FarStream) -> PassageFault {

@@ -137,7 +137,7 @@ impl Passage {
 
     /// Waits for the passage's end and tells how it went. To be called when the requester's side of the connection
     /// is closed or dropped: then the end comes at once. While that side is open, this waits as long as the
-    /// limits allow.
+    /// limits allow (a second after a whole answer).
     pub fn finish(mut self) -> PassageReport {
         self.lever.pull(Pull::NoMoreGuests);
         let thread = self.thread.take();

@@ -5,6 +5,7 @@ use crate::door::outbound::{
     ConnectFault, Origin, OutboundDoor, OutboundOptions, PassageFault, ProxyAddress, ProxyFault,
     ResolveFault, Resolver,
 };
+use crate::ground::clock::Deadline;
 use crate::ground::stop::Stop;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -240,4 +241,23 @@ fn options_that_cannot_work_are_refused_at_once() {
     assert!(open(|_| ()).is_ok());
     let roots = open(|options| options.extra_roots_pem = Some(b"no PEM".to_vec())).unwrap_err();
     assert!(roots.to_string().starts_with("could not use the extra root certificates: "), "{roots}");
+}
+
+#[test]
+fn a_passage_keeps_no_port_after_its_end() {
+    let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let origin = server.origin();
+    let passage = door_to(&origin).passage(&origin).unwrap();
+    let (_, port) = passage.base_url().rsplit_once(':').unwrap();
+    let port = format!(":{:04X} ", port.parse::<u16>().unwrap());
+    assert!(std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&port));
+    send(&passage, minreq::get(format!("{}/", passage.base_url()))).unwrap();
+    assert_eq!(passage.finish().fault, None);
+    // Waiting for stragglers (TIME_WAIT) would take a minute.
+    let patience = Deadline::after(GENEROUS / 2);
+    while std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&port) {
+        assert!(!patience.passed(), "port{port}is still in use");
+        std::thread::yield_now();
+    }
+    server.join();
 }
