@@ -4,7 +4,7 @@
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
-const { test } = require('node:test');
+const { it } = require('node:test');
 const { chromium } = require('playwright-core');
 const { start } = require('./start.js');
 
@@ -114,7 +114,7 @@ async function openPage(options) {
 }
 
 function pageCase(name, options, run) {
-  test(name, { timeout: 60000 }, async () => {
+  it(name, { timeout: 120000 }, async () => {
     const h = await openPage(options);
     try {
       await run(h);

@@ -10,7 +10,7 @@
     uploads: {}, // by picture number (from 1), a list for its tries: 'ok', 'hang', 'late', 'cancel', or an error text
     previews: {}, // by picture number: 'empty', 'hang'
     asText: false, // localIds as a JSON string
-    late: 0, // ms until window.wx appears
+    late: false, // true: window.wx appears when the test calls window.__appear()
     uploadMs: 15,
     network: 'wifi', location: { latitude: 31.230416, longitude: 121.473701, accuracy: 20 },
   }, window.__wxPlan);
@@ -119,6 +119,6 @@
       after(5, () => finish('getLocation', args, plan.location ? 'ok' : 'fail:location off', Object.assign({ type: args.type }, plan.location)));
     },
   };
-  if (plan.late) after(plan.late, () => { window.wx = wx; });
+  if (plan.late) window.__appear = () => { window.wx = wx; };
   else window.wx = wx;
 })();
