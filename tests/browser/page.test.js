@@ -396,11 +396,11 @@ describe('the page', { concurrency: 3 }, () => {
     assert.equal(h.routes['/uploadImgData'].count, 2);
   });
 
-  pageCase('a pass that is too old is renewed without a word', { plan: { choices: [2] } }, async (h) => {
+  pageCase('a pass that has run out is renewed without a word', { plan: { choices: [2] } }, async (h) => {
     await h.choose();
     await h.tap('uploadImage');
     await h.states('uploaded', 'uploaded');
-    await h.box.forgetPasses();
+    await h.context.clearCookies();
     await h.tap('postData');
     await h.states('saved', 'saved');
     assert.equal(await h.page.innerText('#notices'), '');

@@ -17,8 +17,6 @@ async function start() {
       return id;
     },
     async setFate(id, state, reason) { box.setFate(id, state, reason); },
-    // Makes the box refuse the cookies it has given so far, as if they were too old.
-    async forgetPasses() { box.forgetPasses(); },
     // Accepted submissions: { ids, team, contributor, note, latitude, longitude }.
     async submissions() { return box.submissions; },
     stop: () => box.close(),
