@@ -38,6 +38,8 @@
 #![forbid(unsafe_code)]
 
 pub mod album;
+pub mod appliance;
+pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod door;

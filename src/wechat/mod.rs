@@ -16,6 +16,7 @@ mod media;
 mod reply;
 pub mod signature;
 
+pub use api::HEAD_BYTES_MAX as ANSWER_HEAD_BYTES_MAX;
 pub use credentials::{CredentialAges, TokenKind};
 pub use fault::Fault;
 pub use media::Media;

@@ -1,0 +1,336 @@
+//! The appliance: all rooms wired together, started and stopped in order.
+//!
+//! Start: descriptors, the lock on the data folder, album, queue, WeChat, collector, web, and the public door
+//! last, when everything behind it stands. Stop: the other way round — nobody comes in, answers in hand finish,
+//! downloads in hand finish or are released, the queue is made durable.
+
+use crate::album::Album;
+use crate::collector::{Collector, CollectorOptions, saved_as};
+use crate::config::Config;
+use crate::door::inbound::{InboundDoor, InboundLimits, InboundOptions};
+use crate::door::outbound::{OutboundDoor, OutboundLimits, OutboundOptions};
+use crate::ground::clock::{SharedClock, day_utc};
+use crate::ground::durable;
+use crate::ground::media_id::MediaId;
+use crate::ground::random::SharedRandom;
+use crate::ground::stop::Stop;
+use crate::queue::{Queue, QueueOptions, SavedAs};
+use crate::web::server::WebServer;
+use crate::web::{Rooms as WebRooms, Site, WebOptions};
+use crate::wechat::{WeChat, WeChatOptions};
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long answers in hand may take after a stop was asked for.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// How long downloads in hand may take after that; then their passages are cut and the ids released.
+const DOWNLOADS_WITHIN: Duration = Duration::from_secs(3);
+/// How often the queue is made durable and tidied.
+const TEND_EVERY: Duration = Duration::from_secs(5);
+/// Of `limits.min_free_bytes`, the part that stays for the queue when downloading has stopped already.
+const QUEUE_RESERVE_SHARE: u64 = 8;
+/// Days before today whose folders may hold leftovers: a picture lives 3 days.
+const REPAIR_DAYS: i64 = 4;
+const DAY_MS: i64 = 86_400_000;
+/// Each client costs up to four descriptors.
+const DESCRIPTORS_WANTED: u64 = 4096;
+
+/// What is wrong with the surroundings: port, disk, lock. Exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct StartError(pub anyhow::Error);
+
+/// The running box.
+pub struct Appliance {
+    door: InboundDoor,
+    web: WebServer,
+    stop: Stop,
+    keeper: JoinHandle<()>,
+    tender: JoinHandle<()>,
+    workers: Vec<JoinHandle<()>>,
+    outbound: Arc<OutboundDoor>,
+    rooms: Rooms,
+    _lock: File,
+}
+
+/// The rooms of a running box, for status and tests.
+#[derive(Clone)]
+pub struct Rooms {
+    /// What is owed.
+    pub queue: Arc<Queue>,
+    /// The way to WeChat.
+    pub wechat: Arc<WeChat>,
+    /// What is kept.
+    pub album: Arc<Album>,
+    /// The work.
+    pub collector: Arc<Collector>,
+}
+
+impl Appliance {
+    /// Starts the box. `is_demo`: the page works outside WeChat.
+    pub fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRandom) -> Result<Appliance, StartError> {
+        start(config, is_demo, clock, random).map_err(StartError)
+    }
+
+    /// Where the box listens.
+    pub fn address(&self) -> SocketAddr {
+        self.door.local_addr()
+    }
+
+    /// The rooms.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Whether the web server still answers; when not, the process should end and be started again.
+    pub fn is_alive(&self) -> bool {
+        self.web.is_alive()
+    }
+
+    /// Stops in order. Returns within about ten seconds whatever the network does.
+    pub fn stop(self) {
+        log::info!("stopping: nobody new comes in");
+        self.stop.ask();
+        self.door.close(ANSWERS_WITHIN);
+        self.web.close();
+        self.rooms.queue.bell().ring();
+        self.rooms.wechat.keeper_bell().ring();
+        let cutter = cut_after(self.outbound.clone(), DOWNLOADS_WITHIN);
+        for worker in self.workers.into_iter().chain([self.keeper, self.tender]) {
+            if worker.join().is_err() {
+                log::error!("a worker had panicked");
+            }
+        }
+        cutter.ask();
+        self.rooms.queue.close();
+        log::info!("stopped");
+    }
+}
+
+fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRandom) -> Result<Appliance> {
+    refuse_public_listen(config)?;
+    raise_descriptor_limit();
+    durable::create_private_folder(&config.data_dir)
+        .with_context(|| format!("could not make the data folder {}", config.data_dir.display()))?;
+    let lock = lock_data_dir(&config.data_dir)?;
+    let listener = TcpListener::bind(config.listen)
+        .with_context(|| format!("could not listen on {}: is another program using it?", config.listen))?;
+
+    let rooms = open_rooms(config, &clock, &random)?;
+    let (rooms, outbound) = rooms;
+    let stop = Stop::new();
+    let (web, socket) = open_web(config, is_demo, &rooms, &clock, &random)?;
+    let keeper = spawn("keeper", keep(rooms.wechat.clone(), stop.clone()))?;
+    let tender = spawn("tender", tend(rooms.clone(), stop.clone()))?;
+    let mut workers = Vec::new();
+    for number in 0..config.drain.downloads {
+        let (collector, stop) = (rooms.collector.clone(), stop.clone());
+        workers.push(spawn(&format!("download-{number}"), move || collector.work(&stop))?);
+    }
+    let door = InboundDoor::open(
+        listener,
+        InboundOptions {
+            limits: InboundLimits::default(),
+            upstream: socket,
+            trusted_proxies: config.limits.trusted_proxies.clone(),
+        },
+    );
+    let door = door.with_context(|| format!("could not open the door on {}", config.listen))?;
+    log::info!("listening on {} for {}", door.local_addr(), config.public_url);
+    Ok(Appliance { door, web, stop, keeper, tender, workers, outbound, rooms, _lock: lock })
+}
+
+fn open_rooms(config: &Config, clock: &SharedClock, random: &SharedRandom) -> Result<(Rooms, Arc<OutboundDoor>)> {
+    let album = Arc::new(Album::open(&config.pictures_dir, config.drain.picture_bytes_max, clock.clone())?);
+    repair_recent_days(&album, clock)?;
+    let queue = Arc::new(open_queue(config, &album, clock, random)?);
+    let outbound = Arc::new(open_outbound(config, clock, random)?);
+    let wechat = Arc::new(WeChat::open(WeChatOptions {
+        app_id: config.wechat.app_id.clone(),
+        app_secret: config.wechat.app_secret.clone(),
+        origins: config.wechat.api_urls.clone(),
+        token_kind: config.wechat.token,
+        credentials_file: config.data_dir.join("credentials.json"),
+        door: outbound.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+    }));
+    let collector = Collector::new(
+        crate::collector::Rooms { queue: queue.clone(), wechat: wechat.clone(), album: album.clone() },
+        CollectorOptions {
+            retry_min: config.drain.retry_min,
+            retry_max: config.drain.retry_max,
+            deadline: config.drain.deadline,
+            free_bytes_min: config.limits.free_bytes_min,
+        },
+        clock.clone(),
+        random.clone(),
+    );
+    Ok((Rooms { queue, wechat, album, collector: Arc::new(collector) }, outbound))
+}
+
+fn open_queue(config: &Config, album: &Arc<Album>, clock: &SharedClock, random: &SharedRandom) -> Result<Queue> {
+    let options = QueueOptions {
+        data_dir: config.data_dir.clone(),
+        waiting_max: config.limits.queue,
+        reserve_bytes: config.limits.free_bytes_min / QUEUE_RESERVE_SHARE,
+        deadline: config.drain.deadline,
+        clock: clock.clone(),
+        random: random.clone(),
+    };
+    Queue::open(options, &|day| saved_on(album, day))
+}
+
+fn open_outbound(config: &Config, clock: &SharedClock, random: &SharedRandom) -> Result<OutboundDoor> {
+    let limits = OutboundLimits {
+        stall: config.drain.stall_timeout,
+        first_byte_within: config.drain.stall_timeout,
+        answer_bytes_max: config.drain.picture_bytes_max.saturating_add(1),
+        head_bytes_max: crate::wechat::ANSWER_HEAD_BYTES_MAX,
+        ..OutboundLimits::default()
+    };
+    let options = OutboundOptions {
+        extra_roots_pem: config.wechat.ca_pem.clone(),
+        proxy: config.wechat.proxy.clone(),
+        limits,
+        force_ipv4: config.wechat.force_ipv4,
+        clock: clock.clone(),
+        random: random.clone(),
+        ..OutboundOptions::to(config.wechat.api_urls.clone())
+    };
+    OutboundDoor::open(options).context("could not open the way out")
+}
+
+/// The web room behind its private socket. Returns the socket's path as the door must name it.
+fn open_web(
+    config: &Config,
+    is_demo: bool,
+    rooms: &Rooms,
+    clock: &SharedClock,
+    random: &SharedRandom,
+) -> Result<(WebServer, PathBuf)> {
+    let options = WebOptions {
+        public_url: config.public_url.clone(),
+        ids_per_submission: config.limits.ids_per_submission,
+        open_submit: config.limits.open_submit,
+        rate: config.limits.rate,
+        verify_dir: config.wechat.verify_dir.clone(),
+        jssdk_urls: config.wechat.jssdk_urls.clone(),
+        data_dir: config.data_dir.clone(),
+        is_demo,
+    };
+    let web_rooms = WebRooms { queue: rooms.queue.clone(), wechat: rooms.wechat.clone() };
+    let site = Site::new(options, web_rooms, clock.clone(), random.clone())?;
+    let socket = private_socket(&config.data_dir)?;
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket)
+        .with_context(|| format!("could not make the private socket in {}", config.data_dir.display()))?;
+    Ok((WebServer::start(listener, Arc::new(site))?, socket))
+}
+
+/// A socket's path is at most 107 bytes long and the data folder's may be longer, so it is named through an open
+/// descriptor of the folder, which is kept for the life of the process.
+fn private_socket(data_dir: &Path) -> Result<PathBuf> {
+    let folder = File::open(data_dir).with_context(|| format!("could not open {}", data_dir.display()))?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/web.sock", folder.as_raw_fd()));
+    std::mem::forget(folder);
+    Ok(path)
+}
+
+/// flock is let go by the kernel however the process ends.
+fn lock_data_dir(data_dir: &Path) -> Result<File> {
+    let path = data_dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("could not open the lock {}", path.display()))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("could not lock {}: another tubox is running with this data_dir", path.display()))?;
+    Ok(file)
+}
+
+fn refuse_public_listen(config: &Config) -> Result<()> {
+    if config.listen.ip().is_loopback() {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "could not listen on {}: this version answers on loopback only, because it has not been tried against \
+         hostile clients yet; put nginx in front and listen on 127.0.0.1:8080",
+        config.listen
+    )
+}
+
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS_WANTED, |maximum| maximum.min(DESCRIPTORS_WANTED));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
+fn repair_recent_days(album: &Album, clock: &SharedClock) -> Result<()> {
+    let days: Vec<String> = (0..=REPAIR_DAYS).map(|back| day_utc(clock.wall_ms() - back * DAY_MS)).collect();
+    let swept = album.repair(days.iter().map(String::as_str))?;
+    if swept > 0 {
+        log::info!("removed {swept} unfinished downloads of an earlier run");
+    }
+    Ok(())
+}
+
+fn saved_on(album: &Album, day: &str) -> HashMap<MediaId, SavedAs> {
+    match album.saved_on(day) {
+        Ok(saved) => saved.into_iter().map(|(id, saved)| (id, saved_as(saved))).collect(),
+        Err(error) => {
+            log::warn!("{error:#}");
+            HashMap::new()
+        }
+    }
+}
+
+fn keep(wechat: Arc<WeChat>, stop: Stop) -> impl FnOnce() + Send + 'static {
+    move || {
+        while !stop.asked() {
+            let rings = wechat.keeper_bell().rings();
+            let wait = wechat.keep();
+            if !stop.asked() {
+                wechat.keeper_bell().wait(rings, wait);
+            }
+        }
+    }
+}
+
+fn tend(rooms: Rooms, stop: Stop) -> impl FnOnce() + Send + 'static {
+    move || {
+        while !stop.wait(TEND_EVERY) {
+            rooms.queue.tend(&|day| saved_on(&rooms.album, day));
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.with_context(|| format!("could not start the thread {name}"))
+}
+
+/// Cuts what is still on its way out after `patience`, unless the returned signal is given before.
+fn cut_after(door: Arc<OutboundDoor>, patience: Duration) -> Stop {
+    let done = Stop::new();
+    let waiting = done.clone();
+    let cut = move || {
+        if !waiting.wait(patience) {
+            door.close();
+        }
+    };
+    if spawn("cutter", cut).is_err() {
+        log::warn!("could not start the thread that ends slow downloads");
+    }
+    done
+}

@@ -1,0 +1,29 @@
+//! `tubox serve`: the box, for real.
+
+use super::args::ServeArgs;
+use super::{Ended, on_signal, start_log};
+use crate::appliance::Appliance;
+use crate::config;
+use crate::ground::clock::SystemClock;
+use crate::ground::random::OsRandom;
+use crate::ground::stop::Stop;
+use std::time::Duration;
+
+/// How often the box looks at itself.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: &ServeArgs) -> Result<(), Ended> {
+    let clock = SystemClock::shared();
+    start_log(&clock);
+    let config = config::load(args.config.as_deref(), &config::process_environment())?;
+    let stop = Stop::new();
+    on_signal(stop.clone())?;
+    let appliance = Appliance::start(&config, false, clock, OsRandom::shared())?;
+    while !stop.wait(LOOK_EVERY) {
+        if !appliance.is_alive() {
+            return Err(Ended::Environment(anyhow::anyhow!("the web server has ended; start the box again")));
+        }
+    }
+    appliance.stop();
+    Ok(())
+}
