@@ -77,7 +77,12 @@ pub struct Rooms {
 
 impl Appliance {
     /// Starts the box. `is_demo`: the page works outside WeChat.
-    pub fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRandom) -> Result<Appliance, StartError> {
+    pub fn start(
+        config: &Config,
+        is_demo: bool,
+        clock: SharedClock,
+        random: SharedRandom,
+    ) -> Result<Appliance, StartError> {
         start(config, is_demo, clock, random).map_err(StartError)
     }
 
@@ -149,7 +154,11 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
     Ok(Appliance { door, web, stop, keeper, tender, workers, outbound, rooms, _lock: lock })
 }
 
-fn open_rooms(config: &Config, clock: &SharedClock, random: &SharedRandom) -> Result<(Rooms, Arc<OutboundDoor>)> {
+fn open_rooms(
+    config: &Config,
+    clock: &SharedClock,
+    random: &SharedRandom,
+) -> Result<(Rooms, Arc<OutboundDoor>)> {
     let album = Arc::new(Album::open(&config.pictures_dir, config.drain.picture_bytes_max, clock.clone())?);
     repair_recent_days(&album, clock)?;
     let queue = Arc::new(open_queue(config, &album, clock, random)?);
@@ -178,7 +187,12 @@ fn open_rooms(config: &Config, clock: &SharedClock, random: &SharedRandom) -> Re
     Ok((Rooms { queue, wechat, album, collector: Arc::new(collector) }, outbound))
 }
 
-fn open_queue(config: &Config, album: &Arc<Album>, clock: &SharedClock, random: &SharedRandom) -> Result<Queue> {
+fn open_queue(
+    config: &Config,
+    album: &Arc<Album>,
+    clock: &SharedClock,
+    random: &SharedRandom,
+) -> Result<Queue> {
     let options = QueueOptions {
         data_dir: config.data_dir.clone(),
         waiting_max: config.limits.queue,
@@ -251,8 +265,9 @@ fn lock_data_dir(data_dir: &Path) -> Result<File> {
     let path = data_dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("could not open the lock {}", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .with_context(|| format!("could not lock {}: another tubox is running with this data_dir", path.display()))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
+        format!("could not lock {}: another tubox is running with this data_dir", path.display())
+    })?;
     Ok(file)
 }
 

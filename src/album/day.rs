@@ -44,7 +44,11 @@ impl DayFolder {
     }
 
     /// Gives every picture its final name and its rows. The outer error means that none can be believed.
-    pub(super) fn commit(&mut self, pictures: Vec<WholePicture>, clock: &SharedClock) -> Result<Vec<Result<Saved>>> {
+    pub(super) fn commit(
+        &mut self,
+        pictures: Vec<WholePicture>,
+        clock: &SharedClock,
+    ) -> Result<Vec<Result<Saved>>> {
         let saved_at = rfc3339_utc(clock.wall_ms());
         let renamed: Vec<Result<Row>> =
             pictures.into_iter().map(|picture| self.rename(picture, &saved_at)).collect();
@@ -111,7 +115,8 @@ impl DayFolder {
     /// A cut between the two appends leaves rows whose hash line is missing.
     fn add_missing_sums(&mut self) -> Result<()> {
         let path = self.path.join(SUMS_FILE);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
         let listed: HashSet<&str> =
             text.lines().filter_map(manifest::parse_sums_line).map(|(_, file)| file).collect();
         let rows = manifest::read(&self.path.join(MANIFEST_FILE))?;

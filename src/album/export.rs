@@ -23,7 +23,8 @@ pub struct Days {
 
 impl Days {
     fn has(&self, day: &str) -> bool {
-        self.since.as_deref().is_none_or(|since| since <= day) && self.until.as_deref().is_none_or(|until| day <= until)
+        self.since.as_deref().is_none_or(|since| since <= day)
+            && self.until.as_deref().is_none_or(|until| day <= until)
     }
 }
 

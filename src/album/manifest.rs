@@ -15,8 +15,22 @@ pub const MANIFEST_FILE: &str = "manifest.csv";
 pub const SUMS_FILE: &str = "SHA256SUMS";
 
 const COLUMNS: [&str; 16] = [
-    "file", "media_id", "sha256", "bytes", "content_type", "width", "height", "submitted_at", "saved_at", "receipt",
-    "team", "contributor", "note", "latitude", "longitude", "clock",
+    "file",
+    "media_id",
+    "sha256",
+    "bytes",
+    "content_type",
+    "width",
+    "height",
+    "submitted_at",
+    "saved_at",
+    "receipt",
+    "team",
+    "contributor",
+    "note",
+    "latitude",
+    "longitude",
+    "clock",
 ];
 
 /// One picture in a manifest. Empty text stands for what is not known.
@@ -61,9 +75,22 @@ impl Row {
     /// The row as one line of CSV, line break included.
     pub fn to_line(&self) -> Result<String> {
         let mut cells = [
-            &self.file, &self.media_id, &self.sha256, &self.bytes.to_string(), &self.content_type, &self.width,
-            &self.height, &self.submitted_at, &self.saved_at, &self.receipt, &self.team, &self.contributor,
-            &self.note, &self.latitude, &self.longitude, &self.clock,
+            &self.file,
+            &self.media_id,
+            &self.sha256,
+            &self.bytes.to_string(),
+            &self.content_type,
+            &self.width,
+            &self.height,
+            &self.submitted_at,
+            &self.saved_at,
+            &self.receipt,
+            &self.team,
+            &self.contributor,
+            &self.note,
+            &self.latitude,
+            &self.longitude,
+            &self.clock,
         ]
         .map(|cell| cell.to_owned());
         for cell in FREE_TEXT {
@@ -96,7 +123,8 @@ pub fn header_line() -> Result<String> {
 fn line(cells: &[String]) -> Result<String> {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     writer.write_record(cells).context("could not write a manifest row")?;
-    let bytes = writer.into_inner().map_err(|error| anyhow::anyhow!("could not write a manifest row: {error}"))?;
+    let bytes =
+        writer.into_inner().map_err(|error| anyhow::anyhow!("could not write a manifest row: {error}"))?;
     String::from_utf8(bytes).context("could not write a manifest row")
 }
 
@@ -155,7 +183,8 @@ mod tests {
 
     #[test]
     fn formulas_are_disarmed_and_come_back_as_they_were() {
-        for note in ["=1+1", "+x", "-x", "@x", "'quoted'", "plain", "a,b", "say \"hi\"", " =1", "＝1", "中文"] {
+        for note in ["=1+1", "+x", "-x", "@x", "'quoted'", "plain", "a,b", "say \"hi\"", " =1", "＝1", "中文"]
+        {
             let text = header_line().unwrap() + &row(note).to_line().unwrap();
             let cell = text.lines().nth(1).unwrap();
             assert!(!cell.contains(",=") && !cell.contains(",-x"), "{cell}");

@@ -134,7 +134,10 @@ impl Album {
             return Ok(HashMap::new());
         }
         let rows = manifest::read(&path)?;
-        Ok(rows.into_iter().filter_map(|row| Some((MediaId::parse(&row.media_id).ok()?, row.saved(day)))).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| Some((MediaId::parse(&row.media_id).ok()?, row.saved(day))))
+            .collect())
     }
 
     /// Opens a temporary file for the picture of `facts`.

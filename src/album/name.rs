@@ -31,7 +31,9 @@ pub fn is_temporary(name: &str) -> bool {
 
 /// Whether `name` is that of a day's folder.
 pub fn is_day(name: &str) -> bool {
-    let shape = |(index, byte): (usize, u8)| if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() };
+    let shape = |(index, byte): (usize, u8)| {
+        if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() }
+    };
     name.len() == 10 && name.bytes().enumerate().all(shape)
 }
 
@@ -87,7 +89,10 @@ pub(super) mod tests {
     #[test]
     fn names_follow_from_the_job() {
         assert_eq!(file_name(&facts("Ab-_9"), PictureKind::Jpeg), "20261121T170106Z_Ab-_9.jpg");
-        assert_ne!(distinct_file_name(&facts("Ab"), PictureKind::Png), distinct_file_name(&facts("aB"), PictureKind::Png));
+        assert_ne!(
+            distinct_file_name(&facts("Ab"), PictureKind::Png),
+            distinct_file_name(&facts("aB"), PictureKind::Png)
+        );
         assert!(is_temporary(&temporary_name(&facts("a"))));
         assert!(is_day("2026-11-22") && !is_day("2026-11-2x") && !is_day("2026-1122"));
     }

@@ -78,7 +78,8 @@ fn verify_day(root: &Path, day: &str, report: &mut Verified, seen: &mut impl FnM
     } else {
         Vec::new()
     };
-    let mut finding = |file: &str, flaw| report.findings.push(Finding { file: format!("{day}/{file}"), flaw });
+    let mut finding =
+        |file: &str, flaw| report.findings.push(Finding { file: format!("{day}/{file}"), flaw });
     let mut listed = HashSet::new();
     let mut good: HashMap<&str, u64> = HashMap::new();
     for row in &rows {

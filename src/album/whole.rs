@@ -219,7 +219,12 @@ fn skip_sub_blocks<R: Read + Seek>(reader: &mut BufReader<R>) -> io::Result<()> 
 }
 
 /// Formats that say their own length (little-endian at `offset`, plus `added`). BMP allows 0 for "not said".
-fn declared_length<R: Read + Seek>(reader: &mut BufReader<R>, offset: u64, added: u64, length: u64) -> io::Result<bool> {
+fn declared_length<R: Read + Seek>(
+    reader: &mut BufReader<R>,
+    offset: u64,
+    added: u64,
+    length: u64,
+) -> io::Result<bool> {
     skip(reader, offset)?;
     let mut bytes = [0; 4];
     reader.read_exact(&mut bytes)?;
@@ -330,7 +335,15 @@ pub(super) mod tests {
     #[test]
     fn other_things_are_no_pictures() {
         let tar = [0u8; 600];
-        for other in [&b"{\"errcode\":40001}"[..], b"<html>", b"", b"%PDF-1.4", b"II*\0\x08\0\0\0", &tar, b"\x1a\x45\xdf\xa3"] {
+        for other in [
+            &b"{\"errcode\":40001}"[..],
+            b"<html>",
+            b"",
+            b"%PDF-1.4",
+            b"II*\0\x08\0\0\0",
+            &tar,
+            b"\x1a\x45\xdf\xa3",
+        ] {
             assert_eq!(PictureKind::sniff(other), None, "{other:?}");
         }
     }

@@ -174,7 +174,9 @@ fn parse_demo(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("help") | Short('h') => return Ok(Command::Help(Topic::Demo)),
-            Long("listen") => args.listen = parse_value(&mut parser, "--listen", "an address such as 127.0.0.1:8080")?,
+            Long("listen") => {
+                args.listen = parse_value(&mut parser, "--listen", "an address such as 127.0.0.1:8080")?
+            }
             Long("data-dir") => args.data_dir = parser.value()?.into(),
             Long("samples") => args.samples = parse_value(&mut parser, "--samples", "a number")?,
             Long("once") => args.once = true,
@@ -201,7 +203,9 @@ fn parse_simulate(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("help") | Short('h') => return Ok(Command::Help(Topic::Simulate)),
-            Long("listen") => args.listen = parse_value(&mut parser, "--listen", "an address such as 127.0.0.1:8081")?,
+            Long("listen") => {
+                args.listen = parse_value(&mut parser, "--listen", "an address such as 127.0.0.1:8081")?
+            }
             other => return Err(other.unexpected().into()),
         }
     }
@@ -237,7 +241,8 @@ fn parse_export(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
             other => return Err(other.unexpected().into()),
         }
     }
-    args.destination = destination.ok_or_else(|| UsageError("export needs a destination folder".to_owned()))?;
+    args.destination =
+        destination.ok_or_else(|| UsageError("export needs a destination folder".to_owned()))?;
     Ok(Command::Export(args))
 }
 
@@ -246,7 +251,11 @@ fn parse_day(parser: &mut lexopt::Parser, option: &str) -> Result<String, UsageE
     Ok(day.to_string())
 }
 
-fn parse_value<T: std::str::FromStr>(parser: &mut lexopt::Parser, option: &str, what: &str) -> Result<T, UsageError> {
+fn parse_value<T: std::str::FromStr>(
+    parser: &mut lexopt::Parser,
+    option: &str,
+    what: &str,
+) -> Result<T, UsageError> {
     let value = parser.value()?;
     let text = value.to_string_lossy();
     text.parse().map_err(|_| UsageError(format!("{option} {text:?} is not allowed: give {what}")))
@@ -264,11 +273,21 @@ mod tests {
     fn commands_take_their_options_and_nothing_else() {
         assert_eq!(typed(&[]).unwrap(), Command::Help(Topic::All));
         assert_eq!(typed(&["verify", "-h"]).unwrap(), Command::Help(Topic::Verify));
-        let Command::Export(args) = typed(&["export", "--since", "2026-11-01", "/x", "--json"]).unwrap() else { panic!() };
+        let Command::Export(args) = typed(&["export", "--since", "2026-11-01", "/x", "--json"]).unwrap()
+        else {
+            panic!()
+        };
         assert_eq!((args.since.as_deref(), args.json), (Some("2026-11-01"), true));
         for wrong in [
-            &["fly"][..], &["serve", "x"], &["export"], &["export", "a", "b"], &["export", "x", "--since", "soon"],
-            &["demo", "--listen", "here"], &["--what"], &["verify", "--json=yes"], &["export", "x", "--since", "2026-02-30"],
+            &["fly"][..],
+            &["serve", "x"],
+            &["export"],
+            &["export", "a", "b"],
+            &["export", "x", "--since", "soon"],
+            &["demo", "--listen", "here"],
+            &["--what"],
+            &["verify", "--json=yes"],
+            &["export", "x", "--since", "2026-02-30"],
         ] {
             assert!(typed(wrong).is_err(), "{wrong:?}");
         }

@@ -70,8 +70,9 @@ fn sample_folder(data_dir: &Path) -> PathBuf {
 
 fn demo_config(listen: SocketAddr, data_dir: &Path, simulator: &Simulator) -> Result<Config, Ended> {
     // The page's address must be known before the box starts, so a free port is picked here.
-    let probe = TcpListener::bind(listen)
-        .with_context(|| format!("could not listen on {listen}: is another program using it? try --listen 127.0.0.1:0"))?;
+    let probe = TcpListener::bind(listen).with_context(|| {
+        format!("could not listen on {listen}: is another program using it? try --listen 127.0.0.1:0")
+    })?;
     let listen = probe.local_addr().context("could not read the address of the page")?;
     drop(probe);
     let url = simulator.base_url();
@@ -88,7 +89,8 @@ fn demo_config(listen: SocketAddr, data_dir: &Path, simulator: &Simulator) -> Re
         ("DRAIN_RETRY_MAX", "10s".to_owned()),
         ("LIMITS_MIN_FREE_BYTES", "67108864".to_owned()),
     ];
-    let environment: Environment = settings.into_iter().map(|(key, value)| (format!("TUBOX_{key}"), value)).collect();
+    let environment: Environment =
+        settings.into_iter().map(|(key, value)| (format!("TUBOX_{key}"), value)).collect();
     Ok(config::load(Some(Path::new("/dev/null")), &environment)?)
 }
 
@@ -105,7 +107,10 @@ fn tell_where(config: &Config, appliance: &Appliance) {
 fn send_samples(appliance: &Appliance, simulator: &Simulator, count: u32) -> Result<Option<u64>> {
     let counts = appliance.rooms().queue.counts();
     if counts.saved + counts.waiting + counts.failed > 0 {
-        say(&format!("going on: {} saved, {} waiting, {} failed", counts.saved, counts.waiting, counts.failed));
+        say(&format!(
+            "going on: {} saved, {} waiting, {} failed",
+            counts.saved, counts.waiting, counts.failed
+        ));
         return Ok((counts.waiting > 0).then_some(counts.saved + counts.waiting));
     }
     if count == 0 {
@@ -117,7 +122,8 @@ fn send_samples(appliance: &Appliance, simulator: &Simulator, count: u32) -> Res
         let sample = sample_picture(index);
         let media_id = simulator.upload(sample.bytes.clone(), sample.content_type);
         let path = kept.join(&media_id);
-        durable::replace_private(&path, &sample.bytes).with_context(|| format!("could not write {}", path.display()))?;
+        durable::replace_private(&path, &sample.bytes)
+            .with_context(|| format!("could not write {}", path.display()))?;
         ids.push(media_id);
     }
     let page = ask(appliance.address(), "GET /uploadImgDemo HTTP/1.1\r\n", "")?;

@@ -112,5 +112,6 @@ fn on_signal(stop: crate::ground::stop::Stop) -> Result<(), Ended> {
         }
         stop.ask();
     };
-    ctrlc::set_handler(handle).map_err(|error| Ended::Environment(anyhow::anyhow!("could not listen to signals: {error}")))
+    ctrlc::set_handler(handle)
+        .map_err(|error| Ended::Environment(anyhow::anyhow!("could not listen to signals: {error}")))
 }

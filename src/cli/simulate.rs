@@ -12,7 +12,8 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Ended> {
     start_log(&clock);
     let stop = Stop::new();
     on_signal(stop.clone())?;
-    let options = SimulatorOptions { listen: args.listen, ..SimulatorOptions::loopback(clock, OsRandom::shared()) };
+    let options =
+        SimulatorOptions { listen: args.listen, ..SimulatorOptions::loopback(clock, OsRandom::shared()) };
     let (app_id, app_secret) = (options.app_id.clone(), options.app_secret.clone());
     let simulator = Simulator::start(options)?;
     let url = simulator.base_url();

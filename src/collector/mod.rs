@@ -110,7 +110,12 @@ pub struct Collector {
 
 impl Collector {
     /// A collector between `rooms`.
-    pub fn new(rooms: Rooms, options: CollectorOptions, clock: SharedClock, random: SharedRandom) -> Collector {
+    pub fn new(
+        rooms: Rooms,
+        options: CollectorOptions,
+        clock: SharedClock,
+        random: SharedRandom,
+    ) -> Collector {
         Collector { rooms, options, clock, random, pause: Mutex::default(), totals: Mutex::default() }
     }
 
@@ -249,7 +254,8 @@ impl Collector {
 
     /// Everybody waits; says so when it is news. Returns how long.
     fn close(&self, fault: &Fault) -> Duration {
-        let (wait, is_news) = self.pause_lock().close(fault, self.clock.monotonic(), self.clock.wall_ms(), &self.random);
+        let (wait, is_news) =
+            self.pause_lock().close(fault, self.clock.monotonic(), self.clock.wall_ms(), &self.random);
         if is_news {
             log::warn!("everything waits: {fault}. {}", fault.entry().remedy.en);
         }

@@ -19,10 +19,8 @@ use std::time::Duration;
 pub const DEFAULT_FILE: &str = "/etc/tubox/tubox.toml";
 
 /// WeChat's script for pages; the second host stands in when the first cannot be reached.
-const JSSDK_URLS: [&str; 2] = [
-    "https://res.wx.qq.com/open/js/jweixin-1.6.0.js",
-    "https://res2.wx.qq.com/open/js/jweixin-1.6.0.js",
-];
+const JSSDK_URLS: [&str; 2] =
+    ["https://res.wx.qq.com/open/js/jweixin-1.6.0.js", "https://res2.wx.qq.com/open/js/jweixin-1.6.0.js"];
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -128,7 +126,9 @@ pub type Environment = Vec<(String, String)>;
 /// The process's environment. Variables that are not UTF-8 are none of ours.
 #[allow(clippy::disallowed_methods)] // the one place that reads it
 pub fn process_environment() -> Environment {
-    let utf8 = |(key, value): (std::ffi::OsString, std::ffi::OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+    let utf8 = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((key.into_string().ok()?, value.into_string().ok()?))
+    };
     std::env::vars_os().filter_map(utf8).collect()
 }
 
@@ -143,11 +143,13 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, Co
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(ConfigError::File(format!("could not read the settings {}: {error}", path.display()))),
+        Err(error) => {
+            return Err(ConfigError::File(format!("could not read the settings {}: {error}", path.display())));
+        }
     };
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error| ConfigError::File(format!("could not read the settings {}: {error}", path.display())))?;
+    let table: toml::Table = text.parse().map_err(|error| {
+        ConfigError::File(format!("could not read the settings {}: {error}", path.display()))
+    })?;
     let mut reader = Reader::new(table, environment);
     let config = Config::read(&mut reader, environment);
     match (config, reader.finish()) {
@@ -160,12 +162,20 @@ impl Config {
     /// Reads and checks every key. `None` when a key without default is missing or bad; the problems are with
     /// the reader.
     fn read(reader: &mut Reader, environment: &Environment) -> Option<Config> {
-        let listen = reader.parsed("listen", "127.0.0.1:8080", "give an address and a port, such as 127.0.0.1:8080", |text| {
-            text.parse::<SocketAddr>().ok()
-        });
-        let public_url = reader.required("public_url", "give the origin that phones see, such as https://pics.example.org", public_origin);
+        let listen = reader.parsed(
+            "listen",
+            "127.0.0.1:8080",
+            "give an address and a port, such as 127.0.0.1:8080",
+            |text| text.parse::<SocketAddr>().ok(),
+        );
+        let public_url = reader.required(
+            "public_url",
+            "give the origin that phones see, such as https://pics.example.org",
+            public_origin,
+        );
         let data_dir = reader.path("data_dir", "/var/lib/tubox");
-        let pictures_dir = reader.optional_path("pictures_dir").or_else(|| Some(data_dir.as_ref()?.join("pictures")));
+        let pictures_dir =
+            reader.optional_path("pictures_dir").or_else(|| Some(data_dir.as_ref()?.join("pictures")));
         let wechat = WeChatConfig::read(reader, environment);
         let drain = DrainConfig::read(reader);
         let limits = LimitsConfig::read(reader);
@@ -183,10 +193,15 @@ impl Config {
 
 impl WeChatConfig {
     fn read(reader: &mut Reader, environment: &Environment) -> Option<WeChatConfig> {
-        let app_id = reader.required("wechat.app_id", "give the account's AppID: wx and 16 letters and digits", |text| {
-            let is_app_id = (3..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            is_app_id.then(|| text.to_owned())
-        });
+        let app_id = reader.required(
+            "wechat.app_id",
+            "give the account's AppID: wx and 16 letters and digits",
+            |text| {
+                let is_app_id =
+                    (3..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                is_app_id.then(|| text.to_owned())
+            },
+        );
         let app_secret = read_secret(reader, environment);
         let api_urls = reader.list(
             "wechat.api_urls",
@@ -201,7 +216,8 @@ impl WeChatConfig {
         });
         let verify_dir = reader.path("wechat.verify_dir", "/etc/tubox/verify");
         let ca_pem = reader.file("wechat.ca_file");
-        let proxy = reader.optional("wechat.proxy", "give http://host:port", |text| ProxyAddress::parse(text).ok());
+        let proxy =
+            reader.optional("wechat.proxy", "give http://host:port", |text| ProxyAddress::parse(text).ok());
         let force_ipv4 = reader.flag("wechat.force_ipv4", false);
         let jssdk_urls = reader.list(
             "wechat.jssdk_urls",
@@ -228,14 +244,17 @@ impl DrainConfig {
         let downloads = reader.number("drain.downloads", 4, 1..=64);
         let picture_bytes_max = reader.number("drain.max_picture_bytes", 64 << 20, 1024..=4 << 30);
         let second = Duration::from_secs(1);
-        let retry_min = reader.duration("drain.retry_min", 2 * second, Duration::from_millis(10)..=3600 * second);
-        let retry_max = reader.duration("drain.retry_max", 900 * second, Duration::from_millis(10)..=86_400 * second);
+        let retry_min =
+            reader.duration("drain.retry_min", 2 * second, Duration::from_millis(10)..=3600 * second);
+        let retry_max =
+            reader.duration("drain.retry_max", 900 * second, Duration::from_millis(10)..=86_400 * second);
         if let (Some(min), Some(max)) = (retry_min, retry_max)
             && min > max
         {
             reader.complain("drain.retry_max", "", "is shorter than drain.retry_min", "make it longer");
         }
-        let stall_timeout = reader.duration("drain.stall_timeout", 30 * second, Duration::from_millis(50)..=600 * second);
+        let stall_timeout =
+            reader.duration("drain.stall_timeout", 30 * second, Duration::from_millis(50)..=600 * second);
         let deadline = reader.duration("drain.deadline", 72 * 3600 * second, second..=30 * 86_400 * second);
         Some(DrainConfig {
             downloads: usize::try_from(downloads?).ok()?,
@@ -274,20 +293,32 @@ impl LimitsConfig {
 
 /// The secret: from the settings, from a file, or from the systemd credential `app_secret`.
 fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<String> {
-    const REMEDY: &str = "give wechat.app_secret_file with the path of a file that holds the account's AppSecret";
+    const REMEDY: &str =
+        "give wechat.app_secret_file with the path of a file that holds the account's AppSecret";
     let inline = reader.secret("wechat.app_secret");
     let file = reader.optional_path("wechat.app_secret_file");
-    let credential = variable(environment, "CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("app_secret"));
+    let credential =
+        variable(environment, "CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("app_secret"));
     let (key, text) = match (inline, file, credential.filter(|path| path.exists())) {
         (Some(_), Some(_), _) => {
-            reader.complain("wechat.app_secret", "", "stands beside wechat.app_secret_file", "give only one of them");
+            reader.complain(
+                "wechat.app_secret",
+                "",
+                "stands beside wechat.app_secret_file",
+                "give only one of them",
+            );
             return None;
         }
         (Some(text), None, _) => ("wechat.app_secret", text),
         (None, Some(path), _) | (None, None, Some(path)) => match std::fs::read_to_string(&path) {
             Ok(text) => ("wechat.app_secret_file", text),
             Err(error) => {
-                reader.complain("wechat.app_secret_file", &path.display().to_string(), &format!("cannot be read: {error}"), REMEDY);
+                reader.complain(
+                    "wechat.app_secret_file",
+                    &path.display().to_string(),
+                    &format!("cannot be read: {error}"),
+                    REMEDY,
+                );
                 return None;
             }
         },
@@ -297,7 +328,8 @@ fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<String>
         }
     };
     let secret = text.trim();
-    let is_plausible = (8..=128).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_plausible =
+        (8..=128).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !is_plausible {
         reader.complain(key, "(not shown)", "is no AppSecret: 32 letters and digits are expected", REMEDY);
         return None;
@@ -310,11 +342,13 @@ fn public_origin(text: &str) -> Option<String> {
     let text = text.strip_suffix('/').unwrap_or(text);
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-    (!host.is_empty() && host.bytes().all(allowed) && !host.starts_with(['.', '-', ':'])).then(|| text.to_owned())
+    (!host.is_empty() && host.bytes().all(allowed) && !host.starts_with(['.', '-', ':']))
+        .then(|| text.to_owned())
 }
 
 fn script_url(text: &str) -> Option<String> {
-    let (origin, path) = text.split_at_checked(text.find("://")? + 3 + text.split("://").nth(1)?.find('/')?)?;
+    let (origin, path) =
+        text.split_at_checked(text.find("://")? + 3 + text.split("://").nth(1)?.find('/')?)?;
     let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.-_?=&".contains(&byte));
     (Origin::parse(origin).is_ok() && is_plain).then(|| text.to_owned())
 }

@@ -72,10 +72,12 @@ impl Reader {
 
     /// All complaints, those about unknown keys included.
     pub(super) fn finish(mut self) -> Vec<Problem> {
-        let unknown: Vec<String> = self.given.keys().filter(|key| !self.known.contains(key)).cloned().collect();
+        let unknown: Vec<String> =
+            self.given.keys().filter(|key| !self.known.contains(key)).cloned().collect();
         for key in unknown {
             let nearest = self.known.iter().min_by_key(|known| distance(known, &key));
-            let remedy = nearest.map_or_else(String::new, |nearest| format!("remove it, or did you mean {nearest}?"));
+            let remedy =
+                nearest.map_or_else(String::new, |nearest| format!("remove it, or did you mean {nearest}?"));
             self.complain(&key, "", "is no setting", &remedy);
         }
         self.problems
@@ -87,7 +89,13 @@ impl Reader {
     }
 
     /// A key with a default.
-    pub(super) fn parsed<T>(&mut self, key: &str, default: &str, remedy: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &str,
+        default: &str,
+        remedy: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let text = match self.text(key, remedy)? {
             Given::Missing => default.to_owned(),
             Given::Text(text) => text,
@@ -96,7 +104,12 @@ impl Reader {
     }
 
     /// A key without which the box cannot work.
-    pub(super) fn required<T>(&mut self, key: &str, remedy: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(super) fn required<T>(
+        &mut self,
+        key: &str,
+        remedy: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         match self.text(key, remedy)? {
             Given::Text(text) if !text.is_empty() => self.parse(key, &text, remedy, parse),
             _ => {
@@ -107,7 +120,12 @@ impl Reader {
     }
 
     /// A key that may be missing or empty. `None` only for a bad value.
-    pub(super) fn optional<T>(&mut self, key: &str, remedy: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &str,
+        remedy: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Option<T>> {
         match self.text(key, remedy)? {
             Given::Text(text) if !text.is_empty() => self.parse(key, &text, remedy, parse).map(Some),
             _ => Some(None),
@@ -145,7 +163,9 @@ impl Reader {
     }
 
     pub(super) fn flag(&mut self, key: &str, default: bool) -> Option<bool> {
-        self.parsed(key, if default { "true" } else { "false" }, "give true or false", |text| text.parse().ok())
+        self.parsed(key, if default { "true" } else { "false" }, "give true or false", |text| {
+            text.parse().ok()
+        })
     }
 
     pub(super) fn number(&mut self, key: &str, default: u64, allowed: RangeInclusive<u64>) -> Option<u64> {
@@ -154,7 +174,12 @@ impl Reader {
         self.parsed(key, &default.to_string(), &remedy, parse)
     }
 
-    pub(super) fn duration(&mut self, key: &str, default: Duration, allowed: RangeInclusive<Duration>) -> Option<Duration> {
+    pub(super) fn duration(
+        &mut self,
+        key: &str,
+        default: Duration,
+        allowed: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
         let remedy = format!(
             "give a time from {} to {}, such as 500ms, 2s, 15m, 72h",
             in_words(*allowed.start()),
@@ -165,7 +190,13 @@ impl Reader {
     }
 
     /// A list; in the environment separated by commas.
-    pub(super) fn list<T>(&mut self, key: &str, default: &[&str], remedy: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        default: &[&str],
+        remedy: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
         self.known.push(key.to_owned());
         let items: Vec<String> = match self.given.get(key) {
             None => default.iter().map(|item| (*item).to_owned()).collect(),
@@ -204,7 +235,13 @@ impl Reader {
         }
     }
 
-    fn parse<T>(&mut self, key: &str, text: &str, remedy: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    fn parse<T>(
+        &mut self,
+        key: &str,
+        text: &str,
+        remedy: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let parsed = parse(text);
         if parsed.is_none() {
             self.complain(key, text, "is not allowed", remedy);
@@ -222,7 +259,9 @@ fn absolute(text: &str) -> Option<PathBuf> {
 fn key_of(variable: &str) -> String {
     let lower = variable.to_lowercase();
     let sections = ["wechat", "drain", "limits"];
-    let in_section = |section: &&str| lower.strip_prefix(*section)?.strip_prefix('_').map(|key| format!("{section}.{key}"));
+    let in_section = |section: &&str| {
+        lower.strip_prefix(*section)?.strip_prefix('_').map(|key| format!("{section}.{key}"))
+    };
     sections.iter().find_map(in_section).unwrap_or(lower)
 }
 

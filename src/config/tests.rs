@@ -74,9 +74,20 @@ rate = [1]
     let problems = problems(text, &[("TUBOX_DRAIN_DOWNLOAD", "3")]);
     let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
     for key in [
-        "listen", "public_url", "data_dir", "lisen", "wechat.app_id", "wechat.token", "wechat.api_urls",
-        "wechat.app_secret_file", "drain.downloads", "drain.retry_min", "limits.open_submit", "limits.trusted_proxies",
-        "limits.rate", "drain.download",
+        "listen",
+        "public_url",
+        "data_dir",
+        "lisen",
+        "wechat.app_id",
+        "wechat.token",
+        "wechat.api_urls",
+        "wechat.app_secret_file",
+        "drain.downloads",
+        "drain.retry_min",
+        "limits.open_submit",
+        "limits.trusted_proxies",
+        "limits.rate",
+        "drain.download",
     ] {
         assert_eq!(keys.iter().filter(|found| **found == key).count(), 1, "{key} in {keys:?}");
     }
@@ -95,7 +106,8 @@ fn a_secret_is_read_from_three_places_and_shown_in_none() {
     let without = GOOD.replace("app_secret =", "# app_secret =");
     let by_file = load_text(&without, &[("TUBOX_WECHAT_APP_SECRET_FILE", path.to_str().unwrap())]).unwrap();
     assert_eq!(by_file.wechat.app_secret, "fedcba9876543210fedcba9876543210");
-    let by_credential = load_text(&without, &[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap();
+    let by_credential =
+        load_text(&without, &[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]).unwrap();
     assert_eq!(by_credential.wechat.app_secret, by_file.wechat.app_secret);
     assert!(!format!("{by_file:?}").contains("fedcba"));
 

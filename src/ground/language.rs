@@ -56,7 +56,8 @@ fn weight_of(header: &str, language: &str) -> u32 {
         if !primary.eq_ignore_ascii_case(language) {
             continue;
         }
-        let quality = parts.find_map(|part| part.trim().strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
+        let quality =
+            parts.find_map(|part| part.trim().strip_prefix("q=")).and_then(|q| q.parse::<f32>().ok());
         let thousandths = (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32;
         if thousandths > 0 {
             best = best.max(thousandths * 100 - position as u32);

@@ -82,7 +82,8 @@ mod tests {
         for good in ["a", "1237378768e7q8e7r8qwesafdasdfasdfaxss111", "-_-", &"x".repeat(256)] {
             assert_eq!(MediaId::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", "a b", "../x", "a/b", "a\0", "ä", "a%20b", "weixin://resourceid/1", &"x".repeat(257)] {
+        for bad in ["", "a b", "../x", "a/b", "a\0", "ä", "a%20b", "weixin://resourceid/1", &"x".repeat(257)]
+        {
             assert!(MediaId::parse(bad).is_err(), "{bad:?}");
             assert!(serde_json::from_value::<MediaId>(serde_json::Value::from(bad)).is_err());
         }

@@ -34,7 +34,8 @@ impl dyn Random {
             self.fill(&mut bytes);
             let fair = bytes.iter().filter(|byte| usize::from(**byte) < even);
             text.extend(
-                fair.take(length - text.len()).map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])),
+                fair.take(length - text.len())
+                    .map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])),
             );
         }
         text

@@ -87,7 +87,8 @@ impl Journal {
                 Ok(())
             })?;
             if all_settled {
-                std::fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
+                std::fs::remove_file(&path)
+                    .with_context(|| format!("could not remove {}", path.display()))?;
                 log::info!("removed {}: all in it is settled", path.display());
             }
         }
@@ -96,7 +97,11 @@ impl Journal {
 }
 
 /// Hands every entry after `from` to `take`, oldest first; returns how many.
-pub fn replay(folder: &Path, from: Option<&Position>, mut take: impl FnMut(Entry) -> Result<()>) -> Result<usize> {
+pub fn replay(
+    folder: &Path,
+    from: Option<&Position>,
+    mut take: impl FnMut(Entry) -> Result<()>,
+) -> Result<usize> {
     let mut count = 0;
     for (number, path) in files(folder)? {
         let offset = match from {
@@ -148,7 +153,8 @@ fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     for entry in std::fs::read_dir(folder).with_context(reading)? {
         let path = entry.with_context(reading)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.strip_suffix(".log").and_then(|stem| stem.split_once('_')).map(|(number, _)| number);
+        let number =
+            name.strip_suffix(".log").and_then(|stem| stem.split_once('_')).map(|(number, _)| number);
         if let Some(Ok(number)) = number.map(str::parse) {
             files.push((number, path));
         }

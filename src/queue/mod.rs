@@ -146,7 +146,8 @@ impl Queue {
     pub fn open(options: QueueOptions, saved: &SavedLookup<'_>) -> Result<Queue> {
         for folder in ["journal", "queue"] {
             let path = options.data_dir.join(folder);
-            durable::create_private_folder(&path).with_context(|| format!("could not make {}", path.display()))?;
+            durable::create_private_folder(&path)
+                .with_context(|| format!("could not make {}", path.display()))?;
         }
         let store = open_store(&options, saved)?;
         let journal = Journal::open(&options.data_dir.join("journal"), options.clock.clone())?;
@@ -181,7 +182,8 @@ impl Queue {
         // Held until sled has the entries too, so that a position never lies beyond what sled knows.
         let mut journal = self.journal_lock();
         if let Err(error) = journal.append(&lines) {
-            let refused = if durable::is_no_room(&error) { Refused::NoRoom } else { Refused::Disk(error.to_string()) };
+            let refused =
+                if durable::is_no_room(&error) { Refused::NoRoom } else { Refused::Disk(error.to_string()) };
             log::error!("{refused}");
             let receipts: HashSet<&str> = plan.entries.iter().map(|entry| entry.receipt.as_str()).collect();
             // Answers that name a receipt of this very batch fall with it.
@@ -278,7 +280,8 @@ impl Queue {
 
     /// Puts a claim on the failed list.
     pub fn fail(&self, media_id: &MediaId, code: &str, detail: &str) {
-        let failed = Kept { code: code.to_owned(), detail: detail.to_owned(), at_ms: self.options.clock.wall_ms() };
+        let failed =
+            Kept { code: code.to_owned(), detail: detail.to_owned(), at_ms: self.options.clock.wall_ms() };
         self.settle(media_id, |store| store.set_state(media_id, &JobState::Failed(failed)));
     }
 
@@ -311,7 +314,8 @@ impl Queue {
 
     /// Numbers for status and metrics.
     pub fn counts(&self) -> Counts {
-        let counts = self.with_store(|store, claimed| Ok(Counts { claimed: claimed.len() as u64, ..store.counts() }));
+        let counts =
+            self.with_store(|store, claimed| Ok(Counts { claimed: claimed.len() as u64, ..store.counts() }));
         counts.unwrap_or_default()
     }
 
@@ -322,7 +326,8 @@ impl Queue {
 
     /// Whether a submission could be taken now: journal writable and room for it.
     pub fn can_accept(&self) -> Result<(), Refused> {
-        let free = durable::free_bytes(&self.options.data_dir).map_err(|error| Refused::Disk(error.to_string()))?;
+        let free =
+            durable::free_bytes(&self.options.data_dir).map_err(|error| Refused::Disk(error.to_string()))?;
         if free < self.options.reserve_bytes { Err(Refused::NoRoom) } else { Ok(()) }
     }
 
@@ -421,11 +426,16 @@ fn open_store(options: &QueueOptions, saved: &SavedLookup<'_>) -> Result<Store> 
         }
     };
     let mut unsettled = Vec::new();
-    let replayed = journal::replay(&options.data_dir.join("journal"), store.journal_position().as_ref(), |entry| {
-        store.insert(&entry)?;
-        unsettled.extend(entry.submission.ids.into_iter().map(|id| (id, entry.submitted_ms)));
-        if unsettled.len() >= REPLAY_BATCH { complete_what_is_saved(&mut store, &mut unsettled, saved) } else { Ok(()) }
-    })?;
+    let replayed =
+        journal::replay(&options.data_dir.join("journal"), store.journal_position().as_ref(), |entry| {
+            store.insert(&entry)?;
+            unsettled.extend(entry.submission.ids.into_iter().map(|id| (id, entry.submitted_ms)));
+            if unsettled.len() >= REPLAY_BATCH {
+                complete_what_is_saved(&mut store, &mut unsettled, saved)
+            } else {
+                Ok(())
+            }
+        })?;
     complete_what_is_saved(&mut store, &mut unsettled, saved)?;
     if replayed > 0 {
         log::info!("took {replayed} submissions from the journal into the queue");

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn a_line_comes_back_or_is_refused_whole() {
         let ids = vec![MediaId::parse("a").unwrap(), MediaId::parse("b-_").unwrap()];
-        let submission = Submission { ids, note: "两\n行".into(), latitude: Some(-1.5), ..Submission::default() };
+        let submission =
+            Submission { ids, note: "两\n行".into(), latitude: Some(-1.5), ..Submission::default() };
         let entry = Entry { receipt: "r".into(), submitted_ms: 5, clock_trusted: true, submission };
         let line = entry.to_line();
         assert_eq!(line.matches('\n').count(), 1);

@@ -201,7 +201,9 @@ impl Store {
             if claimed.contains(&id) {
                 continue;
             }
-            let Some(Job { receipt, submitted_ms, state: JobState::Waiting { attempts, .. } }) = self.job(&id)? else {
+            let Some(Job { receipt, submitted_ms, state: JobState::Waiting { attempts, .. } }) =
+                self.job(&id)?
+            else {
                 self.ready.remove(key)?;
                 continue;
             };
@@ -304,7 +306,8 @@ impl Store {
     /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed.
     pub fn expire(&mut self, before_ms: i64) -> Result<()> {
         let bound = before_ms.max(0).to_be_bytes().to_vec();
-        let old: Vec<IVec> = self.expiry.range(..bound).keys().take(EXPIRE_MAX).collect::<sled::Result<_>>()?;
+        let old: Vec<IVec> =
+            self.expiry.range(..bound).keys().take(EXPIRE_MAX).collect::<sled::Result<_>>()?;
         for key in old {
             let receipt = String::from_utf8_lossy(&key[8..]).into_owned();
             let view = self.receipt(&receipt)?;

@@ -179,7 +179,10 @@ fn sled_may_be_lost_at_any_time() {
             "cut" => std::fs::write(&db, &bytes[..bytes.len() / 3]).unwrap(),
             _ => {
                 let db = sled::open(bench.path().join("queue")).unwrap();
-                db.open_tree("meta").unwrap().insert("meta", &br#"{"format":999,"position":null,"counts":null}"#[..]).unwrap();
+                db.open_tree("meta")
+                    .unwrap()
+                    .insert("meta", &br#"{"format":999,"position":null,"counts":null}"#[..])
+                    .unwrap();
                 db.flush().unwrap();
             }
         }

@@ -38,7 +38,12 @@ impl Answer {
 
     /// JSON.
     pub fn json(status: u16, value: &Value) -> Answer {
-        Answer::new(status, "application/json; charset=utf-8", NO_CONTENT_POLICY, value.to_string().into_bytes())
+        Answer::new(
+            status,
+            "application/json; charset=utf-8",
+            NO_CONTENT_POLICY,
+            value.to_string().into_bytes(),
+        )
     }
 
     /// A refusal as the contract has it: rc 1 and a message in the visitor's language; `code` is for scripts.
@@ -57,8 +62,11 @@ impl Answer {
 
     /// 405.
     pub fn method_not_allowed(allow: &'static str) -> Answer {
-        Answer::json(405, &json!({"rc": 1, "msg": format!("only {allow} are answered here"), "code": "method"}))
-            .with_header("Allow", allow)
+        Answer::json(
+            405,
+            &json!({"rc": 1, "msg": format!("only {allow} are answered here"), "code": "method"}),
+        )
+        .with_header("Allow", allow)
     }
 
     /// A page.
@@ -84,7 +92,8 @@ impl Answer {
 
     /// To another address of this site.
     pub fn redirect(to: &str) -> Answer {
-        Answer::new(302, "text/plain; charset=utf-8", NO_CONTENT_POLICY, Vec::new()).with_header("Location", to)
+        Answer::new(302, "text/plain; charset=utf-8", NO_CONTENT_POLICY, Vec::new())
+            .with_header("Location", to)
     }
 
     /// Sets a header, replacing an earlier value. A value that could split the answer is left out.
@@ -98,6 +107,9 @@ impl Answer {
 
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }

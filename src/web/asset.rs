@@ -38,7 +38,8 @@ impl PageAssets {
     /// Loads the files; `jssdk_urls` are the only foreign addresses that the page may talk to.
     pub fn load(jssdk_urls: &[String]) -> Result<PageAssets> {
         let template = file("page.html")?;
-        let mut template = String::from_utf8(template.bytes.into_owned()).context("page.html is not UTF-8")?;
+        let mut template =
+            String::from_utf8(template.bytes.into_owned()).context("page.html is not UTF-8")?;
         let mut by_name = HashMap::new();
         for (name, placeholder) in LINKED {
             let asset = file(name)?;
@@ -56,7 +57,11 @@ impl PageAssets {
 
     /// The page for one visit. Both JSON texts must be fit for a script element.
     pub fn page(&self, language_tag: &str, config_json: &str, settings_json: &str) -> String {
-        let filled = [("{{lang}}", for_html(language_tag)), ("{{jssdk_config}}", config_json.into()), ("{{settings}}", settings_json.into())];
+        let filled = [
+            ("{{lang}}", for_html(language_tag)),
+            ("{{jssdk_config}}", config_json.into()),
+            ("{{settings}}", settings_json.into()),
+        ];
         fill(&self.template, &filled)
     }
 
@@ -99,7 +104,8 @@ fn file(name: &str) -> Result<Asset> {
 }
 
 fn hashed_name(name: &str) -> Result<String> {
-    let hash = PageFiles::get(name).with_context(|| format!("{name} is not built in"))?.metadata.sha256_hash();
+    let hash =
+        PageFiles::get(name).with_context(|| format!("{name} is not built in"))?.metadata.sha256_hash();
     let hex: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let (stem, extension) = name.rsplit_once('.').context("a page file without extension")?;
     Ok(format!("{stem}.{hex}.{extension}"))
@@ -111,7 +117,8 @@ fn policy(jssdk_urls: &[String]) -> String {
     foreign.dedup();
     let foreign_scripts = foreign.join(" ");
     // The simulator's script talks to the simulator; WeChat's talks to the client it runs in.
-    let loopback: Vec<&str> = foreign.iter().filter(|url| url.starts_with("http://")).map(String::as_str).collect();
+    let loopback: Vec<&str> =
+        foreign.iter().filter(|url| url.starts_with("http://")).map(String::as_str).collect();
     format!(
         "default-src 'none'; script-src 'self' {foreign_scripts}; style-src 'self'; \
          img-src 'self' data: blob: weixin: wxlocalresource:; connect-src 'self' {}; base-uri 'none'; \
@@ -148,7 +155,8 @@ mod tests {
 
     #[test]
     fn all_files_together_stay_small() {
-        let bytes: usize = PageFiles::iter().filter_map(|name| PageFiles::get(&name)).map(|file| file.data.len()).sum();
+        let bytes: usize =
+            PageFiles::iter().filter_map(|name| PageFiles::get(&name)).map(|file| file.data.len()).sum();
         assert!(bytes < 40 * 1024, "the page weighs {bytes} bytes");
     }
 }

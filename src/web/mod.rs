@@ -95,7 +95,8 @@ pub struct Site {
 impl Site {
     /// The site; makes the cookie's key where there is none yet.
     pub fn new(options: WebOptions, rooms: Rooms, clock: SharedClock, random: SharedRandom) -> Result<Site> {
-        let passes = Passes::open(&options.data_dir, options.public_url.starts_with("https:"), clock.clone(), random)?;
+        let passes =
+            Passes::open(&options.data_dir, options.public_url.starts_with("https:"), clock.clone(), random)?;
         let assets = PageAssets::load(&options.jssdk_urls)?;
         let submissions = Rates::new(options.rate, clock.clone());
         Ok(Site { options, rooms, assets, passes, submissions, asks: Rates::new(ASKS_A_MINUTE, clock) })
@@ -111,11 +112,19 @@ impl Site {
             ("/qr.svg", Method::Get) => self.qr(visit),
             ("/healthz", Method::Get) => Answer::json(200, &json!({"alive": true})),
             ("/readyz", Method::Get) => self.readyz(),
-            (path, Method::Get) if path.starts_with("/receipt/") => self.receipt(visit, &path["/receipt/".len()..]),
+            (path, Method::Get) if path.starts_with("/receipt/") => {
+                self.receipt(visit, &path["/receipt/".len()..])
+            }
             (path, Method::Get) if path.starts_with("/assets/") => self.asset(&path["/assets/".len()..]),
             (path, Method::Get) if path.starts_with("/MP_verify_") => self.verify_file(&path[1..]),
             (path, _) if is_known(path) => Answer::method_not_allowed(allowed(path)),
-            _ => Answer::refusal(404, "not-found", "没有这个地址", "there is nothing at this address", visit.language),
+            _ => Answer::refusal(
+                404,
+                "not-found",
+                "没有这个地址",
+                "there is nothing at this address",
+                visit.language,
+            ),
         }
     }
 
@@ -185,7 +194,13 @@ impl Site {
 
     fn qr(&self, visit: &Visit) -> Answer {
         let Some(url) = visit.query_value("url").filter(|url| self.is_ours(url)) else {
-            return Answer::refusal(403, "foreign-url", "只能为本站地址生成二维码", "only addresses of this box are drawn", visit.language);
+            return Answer::refusal(
+                403,
+                "foreign-url",
+                "只能为本站地址生成二维码",
+                "only addresses of this box are drawn",
+                visit.language,
+            );
         };
         match fast_qr::QRBuilder::new(url).build() {
             Ok(code) => Answer::svg(fast_qr::convert::svg::SvgBuilder::default().to_str(&code)),
@@ -200,7 +215,10 @@ impl Site {
         if let Some(wait) = self.asks.take(visit.client) {
             return Answer::too_many(wait, visit.language);
         }
-        match Some(receipt).filter(|receipt| receipt::is_plausible(receipt)).and_then(|receipt| self.rooms.queue.receipt(receipt)) {
+        match Some(receipt)
+            .filter(|receipt| receipt::is_plausible(receipt))
+            .and_then(|receipt| self.rooms.queue.receipt(receipt))
+        {
             Some(view) => Answer::json(200, &receipt::to_json(&view, visit.language)),
             None => Answer::refusal(
                 404,
@@ -215,7 +233,9 @@ impl Site {
     fn asset(&self, name: &str) -> Answer {
         match self.assets.get(name) {
             Some(asset) => Answer::asset(asset.bytes, asset.content_type),
-            None => Answer::refusal(404, "not-found", "没有这个文件", "there is no such file", Language::English),
+            None => {
+                Answer::refusal(404, "not-found", "没有这个文件", "there is no such file", Language::English)
+            }
         }
     }
 
@@ -231,12 +251,16 @@ impl Site {
             )
         };
         let code = name.strip_prefix("MP_verify_").and_then(|rest| rest.strip_suffix(".txt"));
-        let is_name = code.is_some_and(|code| (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric()));
+        let is_name = code.is_some_and(|code| {
+            (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric())
+        });
         if !is_name {
             return not_found();
         }
         let path = self.options.verify_dir.join(name);
-        let is_small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= VERIFY_FILE_BYTES_MAX);
+        let is_small = path
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= VERIFY_FILE_BYTES_MAX);
         match std::fs::read(&path) {
             Ok(bytes) if is_small => Answer::plain(bytes),
             _ => not_found(),
@@ -253,7 +277,8 @@ impl Site {
     /// Whether an address belongs to this box's public origin.
     fn is_ours(&self, url: &str) -> bool {
         let rest = url.strip_prefix(&self.options.public_url);
-        url.len() <= URL_LENGTH_MAX && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+        url.len() <= URL_LENGTH_MAX
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
     }
 
     fn submit(&self, visit: &Visit) -> Answer {
@@ -264,7 +289,11 @@ impl Site {
             }
             Err(refusal) => refusal,
         };
-        log::info!("refused a submission from {}: {}", visit.client, for_log(&refusal.text(Language::English), 200));
+        log::info!(
+            "refused a submission from {}: {}",
+            visit.client,
+            for_log(&refusal.text(Language::English), 200)
+        );
         refusal.to_answer(visit.language)
     }
 
@@ -279,7 +308,8 @@ impl Site {
         if is_foreign && !self.options.open_submit {
             return Err(submit::Refusal::CrossSite(self.options.public_url.clone()));
         }
-        let submission = parse_submission(visit.content_type.as_deref(), &visit.body, self.options.ids_per_submission)?;
+        let submission =
+            parse_submission(visit.content_type.as_deref(), &visit.body, self.options.ids_per_submission)?;
         if !self.options.open_submit && !self.passes.holds(visit.cookie.as_deref()) {
             return Err(submit::Refusal::NoPass);
         }
@@ -291,13 +321,11 @@ impl Site {
 
 /// Routes that exist under some method.
 fn is_known(path: &str) -> bool {
-    ["/", "/uploadImgDemo", "/uploadImgData", "/jssdk-config", "/qr.svg", "/healthz", "/readyz"].contains(&path)
+    ["/", "/uploadImgDemo", "/uploadImgData", "/jssdk-config", "/qr.svg", "/healthz", "/readyz"]
+        .contains(&path)
         || ["/receipt/", "/assets/", "/MP_verify_"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn allowed(path: &str) -> &'static str {
     if ["/uploadImgDemo", "/uploadImgData"].contains(&path) { "GET, HEAD, POST" } else { "GET, HEAD" }
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,12 @@ pub(super) struct Passes {
 
 impl Passes {
     /// With the key in `data_dir/pass_key`, made where it is missing, so that a restart cuts nobody off.
-    pub(super) fn open(data_dir: &Path, is_secure: bool, clock: SharedClock, random: SharedRandom) -> Result<Passes> {
+    pub(super) fn open(
+        data_dir: &Path,
+        is_secure: bool,
+        clock: SharedClock,
+        random: SharedRandom,
+    ) -> Result<Passes> {
         let path = data_dir.join("pass_key");
         let kept = std::fs::read(&path).ok().filter(|key| key.len() == KEY_BYTES);
         let key = match kept {
@@ -95,13 +100,18 @@ mod tests {
     fn a_pass_holds_over_a_restart_until_it_ends_and_cannot_be_forged() {
         let folder = tempfile::tempdir().unwrap();
         let clock = TestClock::at(1_795_280_466_123);
-        let open = |seed| Passes::open(folder.path(), true, clock.clone(), SeededRandom::shared(seed)).unwrap();
+        let open =
+            |seed| Passes::open(folder.path(), true, clock.clone(), SeededRandom::shared(seed)).unwrap();
         let cookie = open(1).issue();
         assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"));
         let pass = cookie.split(';').next().unwrap().to_owned();
         let passes = open(2);
         assert!(passes.holds(Some(&format!("a=b; {pass}; c=d"))));
-        assert!(!passes.holds(None) && !passes.holds(Some("tubox_pass=")) && !passes.holds(Some("tubox_pass=1.2.3")));
+        assert!(
+            !passes.holds(None)
+                && !passes.holds(Some("tubox_pass="))
+                && !passes.holds(Some("tubox_pass=1.2.3"))
+        );
         let (name, value) = pass.split_at(COOKIE.len() + 1);
         let forged = format!("{name}f{value}");
         assert!(!passes.holds(Some(&forged)));

@@ -12,7 +12,8 @@ pub(super) fn is_plausible(receipt: &str) -> bool {
 }
 
 pub(super) fn to_json(view: &ReceiptView, language: Language) -> Value {
-    let pictures: Vec<Value> = view.pictures.iter().map(|(id, state)| picture(id.as_str(), state, language)).collect();
+    let pictures: Vec<Value> =
+        view.pictures.iter().map(|(id, state)| picture(id.as_str(), state, language)).collect();
     json!({
         "rc": 0,
         "receipt": view.receipt,

@@ -4,9 +4,9 @@
 //! clients cannot happen; what is left is cured here: handlers survive panics, bodies are always read to their
 //! end, every answer has a length.
 
+use super::Site;
 use super::answer::Answer;
 use super::visit::{Method, Visit};
-use super::Site;
 use crate::door::inbound::CLIENT_ADDRESS_HEADER;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
@@ -97,10 +97,14 @@ fn answer(site: &Site, mut request: Request) {
         log::error!("a request ended in a panic");
         Answer::refusal(500, "internal", "程序内部错误", "an internal error", Language::Chinese)
     });
-    let headers = answer.headers.iter().filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
+    let headers = answer
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
     let length = answer.body.len();
-    let response = Response::new(StatusCode(answer.status), headers.collect(), &answer.body[..], Some(length), None)
-        .with_chunked_threshold(usize::MAX);
+    let response =
+        Response::new(StatusCode(answer.status), headers.collect(), &answer.body[..], Some(length), None)
+            .with_chunked_threshold(usize::MAX);
     // The client may have left; that is no fault of ours.
     let _ = request.respond(response);
 }
@@ -108,7 +112,11 @@ fn answer(site: &Site, mut request: Request) {
 /// `None` when the body is longer than any submission can be.
 fn read_visit(request: &mut Request) -> Option<Visit> {
     let header = |name: &'static str| {
-        request.headers().iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str().to_owned())
+        request
+            .headers()
+            .iter()
+            .find(|header| header.field.equiv(name))
+            .map(|header| header.value.as_str().to_owned())
     };
     let language = Language::from_accept_language(&header("Accept-Language").unwrap_or_default());
     let client = header(CLIENT_ADDRESS_HEADER).and_then(|text| text.parse().ok());

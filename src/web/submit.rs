@@ -42,8 +42,14 @@ pub enum Refusal {
 }
 
 /// Reads a submission from a body. Ids that stand twice count once.
-pub fn parse_submission(content_type: Option<&str>, body: &[u8], ids_max: usize) -> Result<Submission, Refusal> {
-    let is_json = match content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()) {
+pub fn parse_submission(
+    content_type: Option<&str>,
+    body: &[u8],
+    ids_max: usize,
+) -> Result<Submission, Refusal> {
+    let is_json = match content_type
+        .map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    {
         Some(kind) if kind == "application/json" => true,
         Some(kind) if kind.is_empty() || kind == "application/x-www-form-urlencoded" => false,
         None => first_visible(body) == Some(b'{'),
@@ -205,14 +211,20 @@ impl Refusal {
                 format!("could not read {what}: expected {{\"imgIds\":[\"…\"]}}"),
             ),
             Refusal::NotAForm(what) => (
-                format!("无法读取表单（{what}）：应为 application/x-www-form-urlencoded 或 application/json，UTF-8"),
-                format!("could not read the form ({what}): expected application/x-www-form-urlencoded or application/json in UTF-8"),
+                format!(
+                    "无法读取表单（{what}）：应为 application/x-www-form-urlencoded 或 application/json，UTF-8"
+                ),
+                format!(
+                    "could not read the form ({what}): expected application/x-www-form-urlencoded or application/json in UTF-8"
+                ),
             ),
             Refusal::TextTooLong(field, max) => (
                 format!("{field} 应为文本，最多 {max} 个字符"),
                 format!("{field} must be a text of at most {max} characters"),
             ),
-            Refusal::BadNumber(field) => (format!("{field} 不是有效的度数"), format!("{field} is no valid number of degrees")),
+            Refusal::BadNumber(field) => {
+                (format!("{field} 不是有效的度数"), format!("{field} is no valid number of degrees"))
+            }
             Refusal::NoPass => pair("请刷新页面后再提交", "please reload the page, then submit again"),
             Refusal::CrossSite(public_url) => (
                 format!("请从 {public_url} 的页面提交"),
@@ -222,7 +234,10 @@ impl Refusal {
                 format!("提交太频繁，请 {} 秒后再试", wait.as_secs().max(1)),
                 format!("too many submissions; please try again in {} s", wait.as_secs().max(1)),
             ),
-            Refusal::Queue(Refused::Full(_)) => pair("排队的图片太多，请稍后再提交", "too many pictures are waiting; please submit again later"),
+            Refusal::Queue(Refused::Full(_)) => pair(
+                "排队的图片太多，请稍后再提交",
+                "too many pictures are waiting; please submit again later",
+            ),
             Refusal::Queue(Refused::NoRoom) => pair(
                 "盒子磁盘已满，请稍后再提交（照片仍在手机上）",
                 "the box is full; please submit again later (the pictures stay on the phone)",

@@ -106,7 +106,9 @@ impl Api {
         let (name, secret) = passage.header();
         let request = match &call.json {
             None => minreq::get(url),
-            Some(json) => minreq::post(url).with_header("Content-Type", "application/json").with_body(json.as_str()),
+            Some(json) => {
+                minreq::post(url).with_header("Content-Type", "application/json").with_body(json.as_str())
+            }
         };
         let sent = request
             .with_header(name, secret)
@@ -170,7 +172,11 @@ fn unanswered(passage: Passage) -> Unanswered {
 pub fn fault_of(fault: &PassageFault) -> Fault {
     let code = match fault.kind() {
         "tls_not_yet_valid" => "clock",
-        kind if kind.starts_with("tls_") && kind != "tls_time_limit" && kind != "tls_cut" && kind != "tls_broke" => {
+        kind if kind.starts_with("tls_")
+            && kind != "tls_time_limit"
+            && kind != "tls_cut"
+            && kind != "tls_broke" =>
+        {
             "certificate"
         }
         _ if fault.is_connection_failure() => "network",
@@ -189,19 +195,22 @@ pub fn unexpected_text(body: &[u8]) -> Fault {
     let start: Vec<u8> = body.iter().copied().skip_while(u8::is_ascii_whitespace).take(60).collect();
     match start.first() {
         None => Fault::new("empty-body", ""),
-        Some(b'<') => Fault::new("captive-portal", crate::ground::escape::for_log(&String::from_utf8_lossy(&start), 60)),
-        Some(_) => Fault::new("garbage", crate::ground::escape::for_log(&String::from_utf8_lossy(&start), 60)),
+        Some(b'<') => {
+            Fault::new("captive-portal", crate::ground::escape::for_log(&String::from_utf8_lossy(&start), 60))
+        }
+        Some(_) => {
+            Fault::new("garbage", crate::ground::escape::for_log(&String::from_utf8_lossy(&start), 60))
+        }
     }
 }
 
 impl Answer {
     fn new(response: ResponseLazy, passage: Passage) -> Answer {
-        let mut answer =
-            Answer { status: 0, content_length: None, response, passage: Some(passage), bytes_read: 0 };
-        answer.status = u16::try_from(answer.response.status_code).unwrap_or(0);
-        let is_chunked = answer.header("transfer-encoding").is_some();
-        let length = answer.header("content-length").and_then(|length| length.trim().parse().ok());
-        answer.content_length = if is_chunked { None } else { length };
+        let status = response.status_code;
+        let mut answer = Answer { status, content_length: None, response, passage: Some(passage), bytes_read: 0 };
+        if answer.header("transfer-encoding").is_none() {
+            answer.content_length = answer.header("content-length").and_then(|length| length.trim().parse().ok());
+        }
         answer
     }
 

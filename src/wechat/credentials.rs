@@ -144,7 +144,10 @@ impl Credentials {
         let failure = state.failure.as_ref().or(state.ticket_failure.as_ref());
         CredentialAges {
             token_ends_in_seconds: state.token.as_ref().map(|token| token.ends.saturating_sub(now).as_secs()),
-            ticket_age_seconds: state.ticket.as_ref().map(|ticket| now.saturating_sub(ticket.first_seen).as_secs()),
+            ticket_age_seconds: state
+                .ticket
+                .as_ref()
+                .map(|ticket| now.saturating_sub(ticket.first_seen).as_secs()),
             token_refreshes: state.refreshes,
             fault: failure.map(|failure| failure.fault.to_string()),
         }
@@ -250,7 +253,8 @@ impl Credentials {
         let now = self.options.clock.monotonic();
         let mut state = self.lock();
         loop {
-            let alive = state.token.as_ref().filter(|token| now < token.ends && Some(token.value.as_str()) != old);
+            let alive =
+                state.token.as_ref().filter(|token| now < token.ends && Some(token.value.as_str()) != old);
             if let Some(token) = alive {
                 return Ok(token.value.clone());
             }
@@ -417,7 +421,11 @@ impl State {
         let Some(ticket) = &self.ticket else { return Duration::ZERO };
         let Some(fetched) = ticket.fetched else { return Duration::ZERO };
         let near_end = ticket.first_seen + TICKET_LIFE.saturating_sub(TICKET_EVERY_NEAR_END);
-        let regular = if fetched >= near_end { fetched + TICKET_EVERY_NEAR_END } else { (fetched + TICKET_EVERY).min(near_end) };
+        let regular = if fetched >= near_end {
+            fetched + TICKET_EVERY_NEAR_END
+        } else {
+            (fetched + TICKET_EVERY).min(near_end)
+        };
         if self.ticket_doubted { regular.min(fetched + TICKET_DOUBTED) } else { regular }
     }
 }

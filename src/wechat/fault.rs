@@ -98,7 +98,12 @@ pub fn entry(code: &str) -> &'static Entry {
     TABLE.iter().find(|entry| entry.code == code).unwrap_or(&UNKNOWN)
 }
 
-const fn line(code: &'static str, outcome: Outcome, reason: [&'static str; 2], remedy: [&'static str; 2]) -> Entry {
+const fn line(
+    code: &'static str,
+    outcome: Outcome,
+    reason: [&'static str; 2],
+    remedy: [&'static str; 2],
+) -> Entry {
     let reason = Words { zh: reason[0], en: reason[1] };
     let remedy = Words { zh: remedy[0], en: remedy[1] };
     Entry { code, outcome, reason, remedy }
@@ -145,12 +150,7 @@ pub static TABLE: &[Entry] = &[
             "check that the page belongs to the account of app_id; the picture may be older than 3 days",
         ],
     ),
-    line(
-        "40002",
-        Outcome::Operator,
-        ["grant_type 不合法", "invalid grant_type"],
-        RELEASE,
-    ),
+    line("40002", Outcome::Operator, ["grant_type 不合法", "invalid grant_type"], RELEASE),
     line(
         "40013",
         Outcome::Operator,
@@ -161,15 +161,31 @@ pub static TABLE: &[Entry] = &[
         "40125",
         Outcome::Operator,
         ["AppSecret 无效或已被重置", "the AppSecret is wrong or was reset"],
-        ["检查设置 wechat.app_secret，或在公众平台重置后更新", "check the setting wechat.app_secret, or reset it and enter the new one"],
+        [
+            "检查设置 wechat.app_secret，或在公众平台重置后更新",
+            "check the setting wechat.app_secret, or reset it and enter the new one",
+        ],
     ),
-    line("40164", Outcome::Operator, ["本机 IP 不在白名单中", "the address that WeChat saw is not in the IP whitelist"], WHITELIST),
-    line("61004", Outcome::Operator, ["本机 IP 未登记", "the address that WeChat saw is not registered"], WHITELIST),
+    line(
+        "40164",
+        Outcome::Operator,
+        ["本机 IP 不在白名单中", "the address that WeChat saw is not in the IP whitelist"],
+        WHITELIST,
+    ),
+    line(
+        "61004",
+        Outcome::Operator,
+        ["本机 IP 未登记", "the address that WeChat saw is not registered"],
+        WHITELIST,
+    ),
     line(
         "40243",
         Outcome::Operator,
         ["AppSecret 已被冻结", "the AppSecret is frozen"],
-        ["请管理员在公众平台解冻（约 10 分钟生效）", "ask the administrator to unfreeze it; it takes about 10 minutes"],
+        [
+            "请管理员在公众平台解冻（约 10 分钟生效）",
+            "ask the administrator to unfreeze it; it takes about 10 minutes",
+        ],
     ),
     line("41001", Outcome::RetryAFewTimes(3), ["缺少 access_token", "the access_token is missing"], RELEASE),
     line("41002", Outcome::Operator, ["缺少 appid", "the appid is missing"], RELEASE),
@@ -220,25 +236,39 @@ pub static TABLE: &[Entry] = &[
     ),
     line("89501", Outcome::Operator, ["确认请求等待中", "a confirmation is pending"], PENDING),
     line("89502", Outcome::Operator, ["确认请求等待中", "a confirmation is pending"], PENDING),
-    line("89503", Outcome::Operator, ["此 IP 的调用需要管理员确认", "calls from this address need the administrator's consent"], PENDING),
+    line(
+        "89503",
+        Outcome::Operator,
+        ["此 IP 的调用需要管理员确认", "calls from this address need the administrator's consent"],
+        PENDING,
+    ),
     line("89504", Outcome::Operator, ["确认请求等待中", "a confirmation is pending"], PENDING),
     line("89505", Outcome::Operator, ["确认请求等待中", "a confirmation is pending"], PENDING),
     line(
         "89506",
         Outcome::Pause(PauseLength::NextDay),
-        ["管理员拒绝了此 IP，24 小时内不能再请求", "the administrator refused this address; WeChat asks to wait for 24 hours"],
+        [
+            "管理员拒绝了此 IP，24 小时内不能再请求",
+            "the administrator refused this address; WeChat asks to wait for 24 hours",
+        ],
         PENDING,
     ),
     line(
         "89507",
         Outcome::Pause(PauseLength::Hour),
-        ["管理员拒绝了此 IP，1 小时内不能再请求", "the administrator refused this address; WeChat asks to wait for an hour"],
+        [
+            "管理员拒绝了此 IP，1 小时内不能再请求",
+            "the administrator refused this address; WeChat asks to wait for an hour",
+        ],
         PENDING,
     ),
     line(
         "fake-id",
         Outcome::Gone,
-        ["这是开发者工具的假 ID，没有图片", "this id was made up by the developer tools; there is no picture"],
+        [
+            "这是开发者工具的假 ID，没有图片",
+            "this id was made up by the developer tools; there is no picture",
+        ],
         ["请在手机微信中上传", "upload from WeChat on a phone"],
     ),
     line(
@@ -251,7 +281,10 @@ pub static TABLE: &[Entry] = &[
         "not-a-picture",
         Outcome::NotAPicture,
         ["内容不是图片", "what came is not a picture"],
-        ["请拍摄者改传照片（jpg、png、gif、webp、heic、bmp）", "ask for a photo (jpg, png, gif, webp, heic, bmp)"],
+        [
+            "请拍摄者改传照片（jpg、png、gif、webp、heic、bmp）",
+            "ask for a photo (jpg, png, gif, webp, heic, bmp)",
+        ],
     ),
     line(
         "too-large",
@@ -259,24 +292,45 @@ pub static TABLE: &[Entry] = &[
         ["图片超过大小上限", "larger than the settings allow"],
         ["调大 drain.max_picture_bytes 后重试", "raise drain.max_picture_bytes, then retry"],
     ),
-    line("not-whole", Outcome::RetryAFewTimes(6), ["图片不完整（缺少结尾）", "the picture lacks its end"], WAIT),
-    line("short-body", Outcome::RetryLater, ["传输中断，长度不足", "the transfer ended before the announced length"], WAIT),
+    line(
+        "not-whole",
+        Outcome::RetryAFewTimes(6),
+        ["图片不完整（缺少结尾）", "the picture lacks its end"],
+        WAIT,
+    ),
+    line(
+        "short-body",
+        Outcome::RetryLater,
+        ["传输中断，长度不足", "the transfer ended before the announced length"],
+        WAIT,
+    ),
     line("empty-body", Outcome::RetryLater, ["微信返回了空内容", "WeChat answered with nothing"], WAIT),
     line("stalled", Outcome::RetryLater, ["传输停滞", "the transfer stalled"], WAIT),
     line("reset", Outcome::RetryLater, ["连接被重置", "the connection was reset"], WAIT),
     line("garbage", Outcome::RetryLater, ["返回内容无法解析", "the answer makes no sense"], WAIT),
-    line("http-status", Outcome::RetryLater, ["微信返回了 HTTP 错误", "WeChat answered with an HTTP error"], WAIT),
+    line(
+        "http-status",
+        Outcome::RetryLater,
+        ["微信返回了 HTTP 错误", "WeChat answered with an HTTP error"],
+        WAIT,
+    ),
     line(
         "captive-portal",
         Outcome::Pause(PauseLength::UntilProbe),
-        ["网络返回了网页而不是微信的回答（需要登录网络？）", "the network answers with a web page instead of WeChat (a log-in page?)"],
+        [
+            "网络返回了网页而不是微信的回答（需要登录网络？）",
+            "the network answers with a web page instead of WeChat (a log-in page?)",
+        ],
         ["在盒子所在的网络上完成登录", "log the box in to its network"],
     ),
     line(
         "network",
         Outcome::Pause(PauseLength::UntilProbe),
         ["连接不到微信", "WeChat cannot be reached"],
-        ["检查盒子的网络；恢复后会自动继续", "check the box's network; it goes on by itself when that is back"],
+        [
+            "检查盒子的网络；恢复后会自动继续",
+            "check the box's network; it goes on by itself when that is back",
+        ],
     ),
     line(
         "clock",
@@ -288,7 +342,10 @@ pub static TABLE: &[Entry] = &[
         "certificate",
         Outcome::Pause(PauseLength::UntilProbe),
         ["对方的证书不可信", "the certificate of the other side cannot be trusted"],
-        ["检查网络是否被代理；需要时设置 wechat.ca_file", "see whether a proxy sits in between; set wechat.ca_file if it should"],
+        [
+            "检查网络是否被代理；需要时设置 wechat.ca_file",
+            "see whether a proxy sits in between; set wechat.ca_file if it should",
+        ],
     ),
     line(
         "disk-full",
@@ -316,7 +373,11 @@ mod tests {
         for entry in TABLE {
             assert!(codes.insert(entry.code), "{} stands twice", entry.code);
             for words in [entry.reason, entry.remedy] {
-                assert!(!words.zh.is_ascii() && words.en.is_ascii() | words.en.contains(['→', '微']), "{}", entry.code);
+                assert!(
+                    !words.zh.is_ascii() && words.en.is_ascii() | words.en.contains(['→', '微']),
+                    "{}",
+                    entry.code
+                );
             }
         }
     }
@@ -324,8 +385,8 @@ mod tests {
     #[test]
     fn every_code_of_the_documentation_is_in_the_table() {
         let documented = [
-            -1, 40001, 40013, 40014, 40125, 40164, 40243, 41001, 41002, 41004, 41006, 42001, 43002, 45009, 45011,
-            48001, 48004, 50002, 50004, 61004, 89501, 89502, 89503, 89504, 89505, 89506, 89507, 40007,
+            -1, 40001, 40013, 40014, 40125, 40164, 40243, 41001, 41002, 41004, 41006, 42001, 43002, 45009,
+            45011, 48001, 48004, 50002, 50004, 61004, 89501, 89502, 89503, 89504, 89505, 89506, 89507, 40007,
         ];
         for code in documented {
             assert_ne!(Fault::from_errcode(code, "").entry().code, "unknown", "{code}");

@@ -51,7 +51,9 @@ fn fetch_with(api: &Api, token: &str, media_id: &MediaId) -> Result<Media, Fault
         Some(b'{') => Err(json_fault(&mut answer, peeked)?),
         _ if answer.status != 200 => Err(answer.status_fault()),
         None | Some(b'<') => Err(unexpected_text(&peeked)),
-        Some(_) if is_encoded(&answer) => Err(Fault::new("garbage", "the body is compressed, which was not asked for")),
+        Some(_) if is_encoded(&answer) => {
+            Err(Fault::new("garbage", "the body is compressed, which was not asked for"))
+        }
         Some(_) => Ok(Media { peeked, peeked_given: 0, answer }),
     }
 }

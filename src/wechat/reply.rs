@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn odd_json_is_understood() {
-        let reply = Reply::parse(b"\xef\xbb\xbf {\"errcode\":\"40001\",\"errmsg\":\"bad \x01\ntoken\"}").unwrap();
+        let reply =
+            Reply::parse(b"\xef\xbb\xbf {\"errcode\":\"40001\",\"errmsg\":\"bad \x01\ntoken\"}").unwrap();
         assert_eq!(reply.fault().unwrap().code, "40001");
         assert!(Reply::parse(b"{\"errcode\":0,\"ticket\":\"x\"}").unwrap().fault().is_none());
         assert!(Reply::parse(b"{\"access_token\":\"x\"}").unwrap().fault().is_none());

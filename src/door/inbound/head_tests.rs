@@ -1,3 +1,5 @@
+//! The head parser against everything that clients may send.
+
 use super::*;
 
 fn status(bytes: &[u8]) -> Result<Option<ParsedHead>, u16> {
