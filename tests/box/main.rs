@@ -1,1 +1,8 @@
-//! The integration tests: the real binary and the real rooms over real sockets.
+//! The integration tests: the real binary and the real rooms over real sockets, one binary for all of them.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod contract;
+mod demo;
+mod house;
+mod program;
