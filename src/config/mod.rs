@@ -144,7 +144,10 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, Co
         Ok(text) => text,
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => {
-            return Err(ConfigError::File(format!("could not read the settings {}: {error}", path.display())));
+            return Err(ConfigError::File(format!(
+                "could not read the settings {}: {error}",
+                path.display()
+            )));
         }
     };
     let table: toml::Table = text.parse().map_err(|error| {

@@ -207,9 +207,11 @@ pub fn unexpected_text(body: &[u8]) -> Fault {
 impl Answer {
     fn new(response: ResponseLazy, passage: Passage) -> Answer {
         let status = response.status_code;
-        let mut answer = Answer { status, content_length: None, response, passage: Some(passage), bytes_read: 0 };
+        let mut answer =
+            Answer { status, content_length: None, response, passage: Some(passage), bytes_read: 0 };
         if answer.header("transfer-encoding").is_none() {
-            answer.content_length = answer.header("content-length").and_then(|length| length.trim().parse().ok());
+            answer.content_length =
+                answer.header("content-length").and_then(|length| length.trim().parse().ok());
         }
         answer
     }
