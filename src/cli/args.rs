@@ -11,6 +11,9 @@ Usage: tubox COMMAND [OPTIONS]
 
   demo      try the whole box against a simulated WeChat: no account, no settings
   serve     run the box
+  status    ask the running box: waiting, saved, failed, and what to mend
+  retry     put failed pictures back into the queue
+  admin-url print the address of the operator's page, its key included
   export    copy pictures to another folder or a stick, verified
   verify    re-hash all pictures and report what is missing, changed or unlisted
   simulate  run the WeChat simulator by itself
@@ -36,6 +39,25 @@ Usage: tubox serve [--config FILE]
 
 Runs the box. Settings come from FILE (default /etc/tubox/tubox.toml); each key can also be
 given as an environment variable: TUBOX_ + section + key, such as TUBOX_WECHAT_APP_ID.";
+
+const STATUS_HELP: &str = "\
+Usage: tubox status [--config FILE] [--json] [--watch]
+
+Asks the running box. Exit code 1 when something needs a person: a pause or failed pictures.
+
+  --json    one JSON object instead of text
+  --watch   ask again every two seconds, until Ctrl-C";
+
+const RETRY_HELP: &str = "\
+Usage: tubox retry ID… [--config FILE]
+       tubox retry --all [--config FILE]
+
+Puts failed pictures back into the queue, by their ids (tubox status lists them) or all of them.";
+
+const ADMIN_URL_HELP: &str = "\
+Usage: tubox admin-url [--config FILE]
+
+Prints the address of the operator's page. Its part behind # is the key: treat it as a password.";
 
 const EXPORT_HELP: &str = "\
 Usage: tubox export [--from PICTURES_DIR] DEST [--since DATE] [--until DATE] [--json]
@@ -74,6 +96,9 @@ pub(super) enum Command {
     Demo(DemoArgs),
     Serve(ServeArgs),
     Simulate(SimulateArgs),
+    Status(StatusArgs),
+    Retry(RetryArgs),
+    AdminUrl(Option<PathBuf>),
     Verify(VerifyArgs),
     Export(ExportArgs),
 }
@@ -84,6 +109,9 @@ pub(super) enum Topic {
     All,
     Demo,
     Serve,
+    Status,
+    Retry,
+    AdminUrl,
     Export,
     Verify,
     Simulate,
@@ -99,6 +127,20 @@ pub(super) struct DemoArgs {
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ServeArgs {
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct StatusArgs {
+    pub config: Option<PathBuf>,
+    pub json: bool,
+    pub watch: bool,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct RetryArgs {
+    pub ids: Vec<String>,
+    pub all: bool,
     pub config: Option<PathBuf>,
 }
 
@@ -140,6 +182,9 @@ pub(super) fn help(topic: Topic) -> &'static str {
         Topic::All => HELP,
         Topic::Demo => DEMO_HELP,
         Topic::Serve => SERVE_HELP,
+        Topic::Status => STATUS_HELP,
+        Topic::Retry => RETRY_HELP,
+        Topic::AdminUrl => ADMIN_URL_HELP,
         Topic::Export => EXPORT_HELP,
         Topic::Verify => VERIFY_HELP,
         Topic::Simulate => SIMULATE_HELP,
@@ -154,6 +199,9 @@ pub(super) fn parse(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
         Some(Value(name)) => match name.to_string_lossy().as_ref() {
             "demo" => parse_demo(parser),
             "serve" => parse_serve(parser),
+            "status" => parse_status(parser),
+            "retry" => parse_retry(parser),
+            "admin-url" => parse_admin_url(parser),
             "export" => parse_export(parser),
             "verify" => parse_verify(parser),
             "simulate" => parse_simulate(parser),
@@ -196,6 +244,49 @@ fn parse_serve(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
         }
     }
     Ok(Command::Serve(args))
+}
+
+fn parse_status(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
+    let mut args = StatusArgs::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Command::Help(Topic::Status)),
+            Long("config") => args.config = Some(parser.value()?.into()),
+            Long("json") => args.json = true,
+            Long("watch") => args.watch = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Status(args))
+}
+
+fn parse_retry(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
+    let mut args = RetryArgs::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Command::Help(Topic::Retry)),
+            Long("config") => args.config = Some(parser.value()?.into()),
+            Long("all") => args.all = true,
+            Value(id) => args.ids.push(id.to_string_lossy().into_owned()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if args.all != args.ids.is_empty() {
+        return Err(UsageError("retry needs ids or --all, not both".to_owned()));
+    }
+    Ok(Command::Retry(args))
+}
+
+fn parse_admin_url(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
+    let mut config = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Command::Help(Topic::AdminUrl)),
+            Long("config") => config = Some(parser.value()?.into()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::AdminUrl(config))
 }
 
 fn parse_simulate(mut parser: lexopt::Parser) -> Result<Command, UsageError> {

@@ -2,6 +2,7 @@
 //! every picture: page, cookie, submission, queue, download, disk.
 
 use super::args::DemoArgs;
+use super::ask::ask;
 use super::{Ended, on_signal, say, start_log};
 use crate::appliance::Appliance;
 use crate::config::{self, Config, Environment};
@@ -12,15 +13,12 @@ use crate::ground::stop::Stop;
 use crate::simulator::samples::sample_picture;
 use crate::simulator::{Simulator, SimulatorOptions};
 use anyhow::{Context, Result, bail};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often the numbers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long the box may take to answer its own demo.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long `--once` waits for the samples.
 const ONCE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -127,7 +125,7 @@ fn send_samples(appliance: &Appliance, simulator: &Simulator, count: u32) -> Res
         ids.push(media_id);
     }
     let page = ask(appliance.address(), "GET /uploadImgDemo HTTP/1.1\r\n", "")?;
-    let cookie = page.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")?.split(';').next());
+    let cookie = page.head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")?.split(';').next());
     let cookie = cookie.context("could not open the page: it sets no cookie")?;
     for part in ids.chunks(100) {
         let body = format!("data={}", serde_json::json!({"imgIds": part}));
@@ -137,8 +135,8 @@ fn send_samples(appliance: &Appliance, simulator: &Simulator, count: u32) -> Res
             body.len()
         );
         let answer = ask(appliance.address(), &head, &body)?;
-        if !answer.contains("\"rc\":0") {
-            bail!("could not submit the samples: {}", answer.lines().last().unwrap_or_default());
+        if !String::from_utf8_lossy(&answer.body).contains("\"rc\":0") {
+            bail!("could not submit the samples: {}", String::from_utf8_lossy(&answer.body));
         }
     }
     say(&format!("sent {count} sample pictures through the page"));
@@ -148,18 +146,6 @@ fn send_samples(appliance: &Appliance, simulator: &Simulator, count: u32) -> Res
 fn sample_folder_of(appliance: &Appliance) -> PathBuf {
     let pictures = appliance.rooms().album.root();
     sample_folder(pictures.parent().unwrap_or(pictures))
-}
-
-/// One request over a socket of its own, through the door like everybody's.
-fn ask(address: SocketAddr, head: &str, body: &str) -> Result<String> {
-    let asking = || format!("could not ask the box on {address}");
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN).with_context(asking)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).with_context(asking)?;
-    let request = format!("{head}Host: {address}\r\nConnection: close\r\n\r\n{body}");
-    stream.write_all(request.as_bytes()).with_context(asking)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).with_context(asking)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 enum Watched {

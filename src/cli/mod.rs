@@ -3,14 +3,17 @@
 //! Exit codes: 0 fine, 1 the work found problems, 2 usage or settings, 3 environment (port, disk, lock).
 
 mod args;
+mod ask;
 mod demo;
+mod operate;
 mod pictures;
 mod serve;
 mod simulate;
 
 use crate::appliance::StartError;
-use crate::config::ConfigError;
+use crate::config::{self, ConfigError};
 use crate::ground::clock::SharedClock;
+use crate::ground::language::Language;
 use crate::ground::logging::{self, LineStyle};
 use args::{Command, UsageError};
 use std::io::Write;
@@ -81,6 +84,9 @@ fn run(command: Command) -> Result<(), Ended> {
         Command::Serve(options) => serve::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::Status(options) => operate::status(&options),
+        Command::Retry(options) => operate::retry(&options),
+        Command::AdminUrl(config) => operate::admin_url(config.as_deref()),
         Command::Verify(options) => pictures::verify(&options),
         Command::Export(options) => pictures::export(&options),
     }
@@ -88,10 +94,18 @@ fn run(command: Command) -> Result<(), Ended> {
 
 /// Turns the log on: plain in the systemd journal, with times elsewhere.
 fn start_log(clock: &SharedClock) {
-    let environment = crate::config::process_environment();
-    let in_journal = crate::config::variable(&environment, "JOURNAL_STREAM").is_some();
+    let environment = config::process_environment();
+    let in_journal = config::variable(&environment, "JOURNAL_STREAM").is_some();
     let style = if in_journal { LineStyle::Journal } else { LineStyle::Terminal };
     logging::start(style, log::LevelFilter::Info, clock.clone());
+}
+
+/// The language of the person at the terminal, by the locale (POSIX: the first of these that is set).
+fn speaks(environment: &config::Environment) -> Language {
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .iter()
+        .find_map(|name| config::variable(environment, name).filter(|value| !value.is_empty()));
+    if locale.is_some_and(|locale| locale.starts_with("zh")) { Language::Chinese } else { Language::English }
 }
 
 /// A line for people or scripts. A reader that has left is no reason to fail.

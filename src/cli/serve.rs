@@ -20,9 +20,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Ended> {
     on_signal(stop.clone())?;
     let appliance = Appliance::start(&config, false, clock, OsRandom::shared())?;
     while !stop.wait(LOOK_EVERY) {
-        if !appliance.is_alive() {
-            return Err(Ended::Environment(anyhow::anyhow!("the web server has ended; start the box again")));
-        }
+        appliance.look()?;
     }
     appliance.stop();
     Ok(())

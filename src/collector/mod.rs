@@ -159,7 +159,7 @@ impl Collector {
     /// Ends a pause now, as when an operator has mended what was wrong.
     pub fn resume(&self) {
         self.pause_lock().open();
-        self.rooms.queue.bell().ring();
+        self.rooms.queue.hasten();
     }
 
     /// Numbers since the start.

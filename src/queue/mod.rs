@@ -302,6 +302,12 @@ impl Queue {
         put_back.unwrap_or(0)
     }
 
+    /// Makes every postponed id due now.
+    pub fn hasten(&self) {
+        self.with_store(|store, _| store.make_all_ready());
+        self.bell.ring();
+    }
+
     /// What became of the ids of a receipt; `None` for a receipt that does not exist or has expired.
     pub fn receipt(&self, receipt: &str) -> Option<ReceiptView> {
         self.with_store(|store, _| store.receipt(receipt))?

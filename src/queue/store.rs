@@ -113,8 +113,8 @@ impl Store {
         self.put_meta(None)
     }
 
-    /// Due times are monotonic and mean nothing after a restart.
-    fn make_all_ready(&mut self) -> Result<()> {
+    /// Makes all due. Due times are monotonic and mean nothing after a restart.
+    pub fn make_all_ready(&mut self) -> Result<()> {
         for entry in self.later.iter() {
             let (key, deadline) = entry?;
             self.ready.insert([&deadline, &key[8..]].concat(), &[])?;

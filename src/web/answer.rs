@@ -90,6 +90,11 @@ impl Answer {
             .with_header("Cache-Control", "public, max-age=31536000, immutable")
     }
 
+    /// Prometheus text.
+    pub fn metrics(text: String) -> Answer {
+        Answer::new(200, "text/plain; version=0.0.4; charset=utf-8", NO_CONTENT_POLICY, text.into_bytes())
+    }
+
     /// To another address of this site.
     pub fn redirect(to: &str) -> Answer {
         Answer::new(302, "text/plain; charset=utf-8", NO_CONTENT_POLICY, Vec::new())

@@ -8,6 +8,7 @@
 //! The room knows the queue (to take submissions and show receipts) and WeChat's signature and fault table. It
 //! does not know how pictures are fetched or kept.
 
+mod admin;
 mod answer;
 mod asset;
 mod pass;
@@ -17,6 +18,7 @@ pub mod server;
 mod submit;
 mod visit;
 
+pub use admin::{Overview, TOKEN_FILE as ADMIN_TOKEN_FILE};
 pub use answer::Answer;
 pub use submit::parse_submission;
 pub use visit::{Method, Visit};
@@ -27,6 +29,7 @@ use crate::ground::language::Language;
 use crate::ground::random::SharedRandom;
 use crate::queue::Queue;
 use crate::wechat::WeChat;
+use admin::Admin;
 use anyhow::Result;
 use asset::PageAssets;
 use pass::Passes;
@@ -80,6 +83,8 @@ pub struct Rooms {
     pub queue: Arc<Queue>,
     /// Signs pages.
     pub wechat: Arc<WeChat>,
+    /// Knows all rooms, for the operator's routes.
+    pub overview: Arc<dyn Overview>,
 }
 
 /// All routes.
@@ -90,16 +95,20 @@ pub struct Site {
     passes: Passes,
     submissions: Rates,
     asks: Rates,
+    admin: Admin,
 }
 
 impl Site {
     /// The site; makes the cookie's key where there is none yet.
     pub fn new(options: WebOptions, rooms: Rooms, clock: SharedClock, random: SharedRandom) -> Result<Site> {
-        let passes =
-            Passes::open(&options.data_dir, options.public_url.starts_with("https:"), clock.clone(), random)?;
+        let is_secure = options.public_url.starts_with("https:");
+        let admin =
+            Admin::open(&options.data_dir, rooms.overview.clone(), rooms.queue.clone(), &clock, &random)?;
+        let passes = Passes::open(&options.data_dir, is_secure, clock.clone(), random)?;
         let assets = PageAssets::load(&options.jssdk_urls)?;
         let submissions = Rates::new(options.rate, clock.clone());
-        Ok(Site { options, rooms, assets, passes, submissions, asks: Rates::new(ASKS_A_MINUTE, clock) })
+        let asks = Rates::new(ASKS_A_MINUTE, clock);
+        Ok(Site { options, rooms, assets, passes, submissions, asks, admin })
     }
 
     /// Answers one request.
@@ -116,6 +125,8 @@ impl Site {
                 self.receipt(visit, &path["/receipt/".len()..])
             }
             (path, Method::Get) if path.starts_with("/assets/") => self.asset(&path["/assets/".len()..]),
+            ("/metrics", _) => self.admin.answer(visit, &self.passes),
+            (path, _) if path.starts_with("/admin/") => self.admin.answer(visit, &self.passes),
             (path, Method::Get) if path.starts_with("/MP_verify_") => self.verify_file(&path[1..]),
             (path, _) if is_known(path) => Answer::method_not_allowed(allowed(path)),
             _ => Answer::refusal(

@@ -9,8 +9,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::path::Path;
 
-/// The cookie's name.
+/// The visitors' cookie.
 const COOKIE: &str = "tubox_pass";
+/// The operator's cookie. It is signed with its name, so that one cannot stand in for the other.
+const ADMIN_COOKIE: &str = "tubox_admin";
 /// How long a pass is good. A page that was open for longer fetches a new one by itself.
 const LIFE_SECONDS: i64 = 12 * 3600;
 const KEY_BYTES: usize = 32;
@@ -47,34 +49,55 @@ impl Passes {
 
     /// A Set-Cookie value with a fresh pass.
     pub(super) fn issue(&self) -> String {
-        let ends = self.clock.wall_ms() / 1000 + LIFE_SECONDS;
-        let signed = format!("{ends:x}.{:016x}", self.random.u64());
-        let secure = if self.is_secure { "; Secure" } else { "" };
-        let mac = hex(&self.mac(&signed).finalize().into_bytes());
-        format!("{COOKIE}={signed}.{mac}; Max-Age={LIFE_SECONDS}; Path=/; HttpOnly; SameSite=Lax{secure}")
+        format!("{}; Path=/; HttpOnly; SameSite=Lax{}", self.signed(COOKIE), self.secure())
     }
 
     /// Whether a Cookie header holds a pass that is still good.
     pub(super) fn holds(&self, cookie: Option<&str>) -> bool {
-        let cookies = cookie.unwrap_or_default().split(';');
-        let passes = cookies.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='));
-        passes.take(4).any(|pass| self.is_good(pass))
+        self.holds_named(COOKIE, cookie)
     }
 
-    fn is_good(&self, pass: &str) -> bool {
-        let Some((signed, mac)) = pass.rsplit_once('.') else { return false };
+    /// A Set-Cookie value for an operator who has shown the token.
+    pub(super) fn issue_admin(&self) -> String {
+        format!("{}; Path=/admin; HttpOnly; SameSite=Strict{}", self.signed(ADMIN_COOKIE), self.secure())
+    }
+
+    /// Whether a Cookie header is an operator's.
+    pub(super) fn holds_admin(&self, cookie: Option<&str>) -> bool {
+        self.holds_named(ADMIN_COOKIE, cookie)
+    }
+
+    fn signed(&self, name: &str) -> String {
+        let ends = self.clock.wall_ms() / 1000 + LIFE_SECONDS;
+        let signed = format!("{ends:x}.{:016x}", self.random.u64());
+        let mac = hex(&self.mac(name, &signed).finalize().into_bytes());
+        format!("{name}={signed}.{mac}; Max-Age={LIFE_SECONDS}")
+    }
+
+    fn secure(&self) -> &'static str {
+        if self.is_secure { "; Secure" } else { "" }
+    }
+
+    fn holds_named(&self, name: &str, cookie: Option<&str>) -> bool {
+        let cookies = cookie.unwrap_or_default().split(';');
+        let values = cookies.filter_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='));
+        values.take(4).any(|value| self.is_good(name, value))
+    }
+
+    fn is_good(&self, name: &str, value: &str) -> bool {
+        let Some((signed, mac)) = value.rsplit_once('.') else { return false };
         let Some(mac) = unhex(mac) else { return false };
-        if self.mac(signed).verify_slice(&mac).is_err() {
+        if self.mac(name, signed).verify_slice(&mac).is_err() {
             return false;
         }
         let ends = signed.split('.').next().and_then(|ends| i64::from_str_radix(ends, 16).ok());
         ends.is_some_and(|ends| self.clock.wall_ms() / 1000 < ends)
     }
 
-    fn mac(&self, text: &str) -> Hmac<Sha256> {
+    fn mac(&self, name: &str, text: &str) -> Hmac<Sha256> {
         // HMAC takes keys of any length.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes any key");
-        mac.update(text.as_bytes());
+        mac.update(format!("{name}={text}").as_bytes());
         mac
     }
 }
@@ -115,6 +138,10 @@ mod tests {
         let (name, value) = pass.split_at(COOKIE.len() + 1);
         let forged = format!("{name}f{value}");
         assert!(!passes.holds(Some(&forged)));
+        // A visitor's pass under the operator's name opens nothing.
+        assert!(!passes.holds_admin(Some(&pass.replace(COOKIE, ADMIN_COOKIE))));
+        let admin = passes.issue_admin();
+        assert!(passes.holds_admin(admin.split(';').next()));
         clock.advance(Duration::from_secs(LIFE_SECONDS as u64 + 1));
         assert!(!passes.holds(Some(&pass)));
     }

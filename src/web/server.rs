@@ -133,6 +133,8 @@ fn read_visit(request: &mut Request) -> Option<Visit> {
         content_type: header("Content-Type"),
         origin: header("Origin"),
         accept: header("Accept"),
+        authorization: header("Authorization"),
+        is_deliberate: header("X-Tubox-Admin").is_some(),
         body: Vec::new(),
     };
     if request.body_length().is_some_and(|length| length > 0) {

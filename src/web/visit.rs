@@ -33,6 +33,10 @@ pub struct Visit {
     pub origin: Option<String>,
     /// Accept header.
     pub accept: Option<String>,
+    /// Authorization header.
+    pub authorization: Option<String>,
+    /// Whether `X-Tubox-Admin` is there: scripts of this site set it, forms of other sites cannot.
+    pub is_deliberate: bool,
     /// Body; empty when there is none.
     pub body: Vec<u8>,
 }
@@ -49,6 +53,8 @@ impl Visit {
             content_type: None,
             origin: None,
             accept: None,
+            authorization: None,
+            is_deliberate: false,
             body: Vec::new(),
         }
     }

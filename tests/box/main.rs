@@ -5,4 +5,5 @@
 mod contract;
 mod demo;
 mod house;
+mod operate;
 mod program;

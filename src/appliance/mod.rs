@@ -4,6 +4,10 @@
 //! last, when everything behind it stands. Stop: the other way round — nobody comes in, answers in hand finish,
 //! downloads in hand finish or are released, the queue is made durable.
 
+mod overview;
+pub mod status;
+mod watchdog;
+
 use crate::album::Album;
 use crate::collector::{Collector, CollectorOptions, saved_as};
 use crate::config::Config;
@@ -19,6 +23,7 @@ use crate::web::server::WebServer;
 use crate::web::{Rooms as WebRooms, Site, WebOptions};
 use crate::wechat::{WeChat, WeChatOptions};
 use anyhow::{Context, Result};
+use overview::BoxOverview;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use watchdog::Watchdog;
 
 /// How long answers in hand may take after a stop was asked for.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -51,7 +57,7 @@ pub struct StartError(pub anyhow::Error);
 
 /// The running box.
 pub struct Appliance {
-    door: InboundDoor,
+    door: Arc<InboundDoor>,
     web: WebServer,
     stop: Stop,
     keeper: JoinHandle<()>,
@@ -59,6 +65,7 @@ pub struct Appliance {
     workers: Vec<JoinHandle<()>>,
     outbound: Arc<OutboundDoor>,
     rooms: Rooms,
+    watchdog: Watchdog,
     _lock: File,
 }
 
@@ -96,9 +103,10 @@ impl Appliance {
         &self.rooms
     }
 
-    /// Whether the web server still answers; when not, the process should end and be started again.
-    pub fn is_alive(&self) -> bool {
-        self.web.is_alive()
+    /// Looks at itself through its own door as a client would; an error when it has failed to answer several
+    /// times in a row, and the process should end and be started again.
+    pub fn look(&self) -> Result<()> {
+        self.watchdog.look(self.web.is_alive())
     }
 
     /// Stops in order. Returns within about ten seconds whatever the network does.
@@ -122,7 +130,6 @@ impl Appliance {
 }
 
 fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRandom) -> Result<Appliance> {
-    refuse_public_listen(config)?;
     raise_descriptor_limit();
     durable::create_private_folder(&config.data_dir)
         .with_context(|| format!("could not make the data folder {}", config.data_dir.display()))?;
@@ -133,7 +140,8 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
     let rooms = open_rooms(config, &clock, &random)?;
     let (rooms, outbound) = rooms;
     let stop = Stop::new();
-    let (web, socket) = open_web(config, is_demo, &rooms, &clock, &random)?;
+    let overview = Arc::new(BoxOverview::new(rooms.clone(), outbound.clone(), clock.clone()));
+    let (web, socket) = open_web(config, is_demo, &rooms, overview.clone(), &clock, &random)?;
     let keeper = spawn("keeper", keep(rooms.wechat.clone(), stop.clone()))?;
     let tender = spawn("tender", tend(rooms.clone(), stop.clone()))?;
     let mut workers = Vec::new();
@@ -149,9 +157,11 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
             trusted_proxies: config.limits.trusted_proxies.clone(),
         },
     );
-    let door = door.with_context(|| format!("could not open the door on {}", config.listen))?;
+    let door = Arc::new(door.with_context(|| format!("could not open the door on {}", config.listen))?);
+    overview.watch_door(&door);
     log::info!("listening on {} for {}", door.local_addr(), config.public_url);
-    Ok(Appliance { door, web, stop, keeper, tender, workers, outbound, rooms, _lock: lock })
+    let watchdog = Watchdog::new(door.local_addr());
+    Ok(Appliance { door, web, stop, keeper, tender, workers, outbound, rooms, watchdog, _lock: lock })
 }
 
 fn open_rooms(
@@ -229,6 +239,7 @@ fn open_web(
     config: &Config,
     is_demo: bool,
     rooms: &Rooms,
+    overview: Arc<BoxOverview>,
     clock: &SharedClock,
     random: &SharedRandom,
 ) -> Result<(WebServer, PathBuf)> {
@@ -242,7 +253,7 @@ fn open_web(
         data_dir: config.data_dir.clone(),
         is_demo,
     };
-    let web_rooms = WebRooms { queue: rooms.queue.clone(), wechat: rooms.wechat.clone() };
+    let web_rooms = WebRooms { queue: rooms.queue.clone(), wechat: rooms.wechat.clone(), overview };
     let site = Site::new(options, web_rooms, clock.clone(), random.clone())?;
     let socket = private_socket(&config.data_dir)?;
     let _ = std::fs::remove_file(&socket);
@@ -269,17 +280,6 @@ fn lock_data_dir(data_dir: &Path) -> Result<File> {
         format!("could not lock {}: another tubox is running with this data_dir", path.display())
     })?;
     Ok(file)
-}
-
-fn refuse_public_listen(config: &Config) -> Result<()> {
-    if config.listen.ip().is_loopback() {
-        return Ok(());
-    }
-    anyhow::bail!(
-        "could not listen on {}: this version answers on loopback only, because it has not been tried against \
-         hostile clients yet; put nginx in front and listen on 127.0.0.1:8080",
-        config.listen
-    )
 }
 
 fn raise_descriptor_limit() {

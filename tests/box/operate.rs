@@ -1,0 +1,156 @@
+//! The operator's side: status, retry, the admin token, metrics.
+
+use crate::program::{Program, run, simulator};
+use serde_json::{Value, json};
+use tubox::simulator::{Fault, Route};
+
+struct Operator {
+    settings: Vec<(String, String)>,
+    token: String,
+}
+
+impl Operator {
+    fn of(program: &Program) -> Operator {
+        let data_dir = program.folder.path().join("data");
+        let settings = [
+            ("TUBOX_LISTEN", program.address.to_string()),
+            ("TUBOX_PUBLIC_URL", crate::program::PUBLIC_URL.to_owned()),
+            ("TUBOX_DATA_DIR", data_dir.display().to_string()),
+            ("TUBOX_WECHAT_APP_ID", "wx0123456789abcdef".to_owned()),
+            ("TUBOX_WECHAT_APP_SECRET", "5ec2e70f5ec2e70f".to_owned()),
+        ];
+        let token = std::fs::read_to_string(data_dir.join("admin_token")).unwrap().trim().to_owned();
+        Operator { settings: settings.map(|(key, value)| (key.to_owned(), value)).to_vec(), token }
+    }
+
+    fn runs(&self, args: &[&str]) -> (Option<i32>, String) {
+        let environment: Vec<(&str, &str)> =
+            self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let output = run(args, &environment);
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    }
+
+    fn status(&self) -> Value {
+        let (_, text) = self.runs(&["status", "--json", "--config", "/dev/null"]);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+#[test]
+fn status_tells_what_is_wrong_and_retry_puts_it_back() {
+    let simulator = simulator();
+    let program = Program::serve(&simulator, &[]);
+    let operator = Operator::of(&program);
+    let fake = "1237378768e7q8e7r8qwesafdasdfasdfaxss111";
+    let receipt = program.submit(&program.cookie(), &[fake]).json()["receipt"].as_str().unwrap().to_owned();
+    let view = program.settled(&receipt);
+    assert_eq!(view["pictures"][0]["state"], "failed");
+
+    let status = operator.status();
+    assert_eq!(
+        (&status["waiting"], &status["saved"], &status["paused"]),
+        (&json!(0), &json!(0), &Value::Null)
+    );
+    assert_eq!(status["failed"][0]["media_id"], fake);
+    assert_eq!(status["failed"][0]["code"], "fake-id");
+    assert!(status["failed"][0]["remedy"].as_str().unwrap().contains("phone"));
+    assert!(status["disk_free_bytes"].as_u64().unwrap() > 0);
+    let (code, text) = operator.runs(&["status", "--config", "/dev/null"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("failed                1"), "{text}");
+
+    let (code, text) = operator.runs(&["retry", "--all", "--config", "/dev/null"]);
+    assert_eq!((code, text.trim()), (Some(0), "put 1 failed pictures back into the queue"));
+    program.settled(&receipt);
+    let (code, _) = operator.runs(&["retry", "unknown-id", "--config", "/dev/null"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(operator.runs(&["retry", "--config", "/dev/null"]).0, Some(2));
+    let (code, text) = operator.runs(&["admin-url", "--config", "/dev/null"]);
+    assert_eq!(
+        (code, text.trim()),
+        (Some(0), format!("https://pics.example.org/admin/#{}", operator.token).as_str())
+    );
+    drop(program);
+    assert_eq!(operator.runs(&["status", "--config", "/dev/null"]).0, Some(3));
+}
+
+#[test]
+fn a_pause_is_told_with_its_remedy_and_ends_when_it_is_mended() {
+    let simulator = simulator();
+    simulator.always(Route::MediaGet, Fault::code(48001));
+    let program = Program::serve(&simulator, &[]);
+    let operator = Operator::of(&program);
+    let id = simulator.upload(tubox::simulator::samples::sample_picture(0).bytes, "image/jpeg");
+    let receipt = program.submit(&program.cookie(), &[&id]).json()["receipt"].as_str().unwrap().to_owned();
+    program.wait_for_log("everything waits");
+    let status = operator.status();
+    assert_eq!(status["paused"]["code"], "48001");
+    assert!(status["paused"]["remedy"].as_str().unwrap().contains("verified"));
+    simulator.clear_faults();
+    let bearer = format!("Bearer {}", operator.token);
+    let resumed = program.ask("POST", "/admin/resume", &[("Authorization", &bearer)], b"");
+    assert_eq!(resumed.status, 200);
+    assert_eq!(program.settled(&receipt)["pictures"][0]["state"], "saved");
+    assert_eq!(operator.status()["paused"], Value::Null);
+}
+
+#[test]
+fn only_the_token_opens_the_operators_routes() {
+    let simulator = simulator();
+    let program = Program::serve(&simulator, &[]);
+    let operator = Operator::of(&program);
+    let bearer = format!("Bearer {}", operator.token);
+    for target in ["/metrics", "/admin/status", "/admin/retry", "/admin/nothing"] {
+        assert_eq!(program.get(target).status, 401, "{target}");
+        let wrong = program.ask("GET", target, &[("Authorization", "Bearer 0123456789abcdef")], b"");
+        assert_eq!(wrong.status, 401, "{target}");
+    }
+    program.wait_for_log("got a new jsapi_ticket");
+    let metrics = program.ask("GET", "/metrics", &[("Authorization", &bearer)], b"").text();
+    for name in [
+        "tubox_queue_waiting 0",
+        "tubox_pictures_saved_total 0",
+        "tubox_disk_free_bytes ",
+        "tubox_token_refreshes_total 1",
+    ] {
+        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+    }
+
+    // A browser logs in with the token from the fragment; the cookie reads, and changes only deliberately.
+    let body = format!("token={}", operator.token);
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let by_form = program.ask("POST", "/admin/login", &[form], body.as_bytes());
+    assert_eq!(by_form.status, 401, "a form of another site cannot log in");
+    let logged_in = program.ask("POST", "/admin/login", &[form, ("X-Tubox-Admin", "1")], body.as_bytes());
+    let cookie = logged_in.header("Set-Cookie").unwrap();
+    assert!(cookie.contains("HttpOnly; SameSite=Strict; Secure"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    assert_eq!(program.ask("GET", "/admin/status", &[("Cookie", &cookie)], b"").status, 200);
+    let cross = program.ask("POST", "/admin/retry", &[("Cookie", &cookie)], b"{\"all\":true}");
+    assert_eq!(cross.status, 401);
+    let own = program.ask(
+        "POST",
+        "/admin/retry",
+        &[("Cookie", &cookie), ("X-Tubox-Admin", "1")],
+        b"{\"all\":true}",
+    );
+    assert_eq!(own.json(), json!({"rc": 0, "retried": 0}));
+    let visitor = program.cookie();
+    let swapped = visitor.replace("tubox_pass=", "tubox_admin=");
+    assert_eq!(program.ask("GET", "/admin/status", &[("Cookie", &swapped)], b"").status, 401);
+
+    let guesses = (0..20).map(|guess| {
+        program
+            .ask("POST", "/admin/login", &[form, ("X-Tubox-Admin", "1")], format!("token={guess}").as_bytes())
+            .status
+    });
+    assert!(guesses.into_iter().any(|status| status == 429), "guessing is bounded");
+    assert_eq!(
+        program.ask("GET", "/metrics", &[("Authorization", &bearer)], b"").status,
+        200,
+        "the holder still gets in"
+    );
+    assert!(!program.log_text().contains(&operator.token));
+}
