@@ -51,8 +51,9 @@ struct State {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
+    headers: Vec<(String, String)>,
     content_length: Option<u64>,
-    response: ResponseLazy,
+    response: Option<ResponseLazy>,
     passage: Option<Passage>,
     bytes_read: u64,
 }
@@ -205,10 +206,15 @@ pub fn unexpected_text(body: &[u8]) -> Fault {
 }
 
 impl Answer {
-    fn new(response: ResponseLazy, passage: Passage) -> Answer {
-        let status = response.status_code;
-        let mut answer =
-            Answer { status, content_length: None, response, passage: Some(passage), bytes_read: 0 };
+    fn new(mut response: ResponseLazy, passage: Passage) -> Answer {
+        let mut answer = Answer {
+            status: response.status_code,
+            headers: std::mem::take(&mut response.headers),
+            content_length: None,
+            response: Some(response),
+            passage: Some(passage),
+            bytes_read: 0,
+        };
         if answer.header("transfer-encoding").is_none() {
             answer.content_length =
                 answer.header("content-length").and_then(|length| length.trim().parse().ok());
@@ -218,7 +224,7 @@ impl Answer {
 
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.response.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -227,9 +233,10 @@ impl Answer {
         Fault::new("http-status", format!("status {}", self.status))
     }
 
-    /// The next bytes; 0 at a whole body's end. A body that ends early is a fault.
+    /// The next bytes; 0 at a whole body's end. A body that ends early is a fault, and nothing comes after it.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
-        match self.response.read(buffer) {
+        let Some(response) = &mut self.response else { return Ok(0) };
+        match response.read(buffer) {
             Ok(0) => self.end().map(|()| 0),
             Ok(count) => {
                 self.bytes_read += count as u64;
@@ -265,8 +272,10 @@ impl Answer {
         self.report().map_or(Ok(()), Err)
     }
 
-    /// What the door saw go wrong. Only asked after minreq has seen the end, so the relay is ending too.
+    /// What the door saw go wrong. Only asked after minreq has seen the end. The door lets its requester leave
+    /// first, so minreq's socket is closed before the door is waited for.
     fn report(&mut self) -> Option<Fault> {
+        self.response = None;
         let report = self.passage.take()?.finish();
         report.fault.filter(|fault| !fault.is_local()).map(|fault| fault_of(&fault))
     }
