@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("simulator", &[]),
     ("config", &["door", "wechat"]),
     ("appliance", &["album", "queue", "wechat", "collector", "web", "door", "config"]),
-    ("cli", &["appliance", "config", "album", "simulator"]),
+    ("cli", &["appliance", "config", "album", "simulator", "web"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
