@@ -6,4 +6,7 @@ mod contract;
 mod demo;
 mod house;
 mod operate;
+mod packaging;
 mod program;
+mod proxy;
+mod running;

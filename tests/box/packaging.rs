@@ -1,0 +1,206 @@
+//! What is packed beside the binary fits the binary: the example of the settings, and the environment and the
+//! signals that the systemd unit gives. What needs systemd's or Debian's own tools is in `tests/packaging`.
+
+use crate::running::{PATIENCE, Running};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tubox::config::{self, Config, WeChatConfig};
+use tubox::ground::clock::SystemClock;
+use tubox::ground::random::OsRandom;
+use tubox::ground::stop::Stop;
+use tubox::simulator::{Fault, Route, Simulator, SimulatorOptions};
+
+const EXAMPLE: &str = include_str!("../../packaging/tubox.toml");
+const UNIT: &str = include_str!("../../packaging/tubox.service");
+const KEYS: &str = include_str!("../../src/config/mod.rs");
+
+/// Keys without a default: where the example has a made-up value.
+const NEEDED: [&str; 3] = ["public_url", "wechat.app_id", "wechat.app_secret_file"];
+
+/// The example's settings with their keys in full, as lines of TOML without sections.
+fn settings() -> Vec<(String, String)> {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = format!("{name}.");
+        }
+        let setting =
+            line.strip_prefix('#').filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+        if let Some((key, value)) = setting.and_then(|line| line.split_once(" = ")) {
+            found.push((format!("{section}{key}"), value.to_owned()));
+        }
+    }
+    found
+}
+
+/// Every key that `config` reads: the first text in each call of its reader.
+fn keys() -> BTreeSet<String> {
+    let calls = KEYS.split("reader.").skip(1).filter(|call| !call.starts_with("complain("));
+    let key = |call: &str| {
+        Some(call.split_once('(')?.1.trim_start().strip_prefix('"')?.split('"').next()?.to_owned())
+    };
+    calls.filter_map(key).collect()
+}
+
+fn load(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tubox.toml");
+    std::fs::write(&path, text).unwrap();
+    let secret = folder.path().join("app_secret");
+    std::fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let environment = vec![("TUBOX_WECHAT_APP_SECRET_FILE".to_owned(), secret.display().to_string())];
+    config::load(Some(&path), &environment).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Everything in it. A new field of the account's, which does not show itself, fails to compile here.
+fn in_words(config: &Config) -> String {
+    let WeChatConfig {
+        app_id,
+        app_secret,
+        api_urls,
+        token,
+        verify_dir,
+        ca_pem,
+        proxy,
+        force_ipv4,
+        jssdk_urls,
+    } = &config.wechat;
+    format!(
+        "{config:#?}\n{app_id} {app_secret} {api_urls:?} {token:?} {verify_dir:?} {ca_pem:?} {proxy:?} \
+         {force_ipv4} {jssdk_urls:?}"
+    )
+}
+
+fn toml_of(settings: &[&(String, String)]) -> String {
+    settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
+#[test]
+fn the_example_names_every_setting_once() {
+    let mut named: Vec<String> = settings().into_iter().map(|(key, _)| key).collect();
+    // Beside a file for the secret the secret itself cannot stand, so it is told in prose.
+    assert!(EXAMPLE.contains("in place of the file: app_secret ="));
+    named.push("wechat.app_secret".to_owned());
+    named.sort();
+    assert!(keys().len() > 20, "the keys were not found: {:?}", keys());
+    assert_eq!(named, keys().into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn each_value_in_the_example_is_the_default() {
+    let settings = settings();
+    let needed: Vec<_> = settings.iter().filter(|(key, _)| NEEDED.contains(&key.as_str())).collect();
+    assert_eq!(needed.len(), NEEDED.len());
+    let without = in_words(&load(&toml_of(&needed)));
+    for setting in settings.iter().filter(|(key, _)| !NEEDED.contains(&key.as_str())) {
+        let mut given = needed.clone();
+        given.push(setting);
+        assert_eq!(in_words(&load(&toml_of(&given))), without, "{} is not the default", setting.0);
+    }
+}
+
+#[test]
+fn the_example_works_with_all_its_settings_turned_on() {
+    let turn_on = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{setting}\n"),
+        _ => format!("{line}\n"),
+    };
+    let all: String = EXAMPLE.lines().map(turn_on).collect();
+    assert_eq!(load(&all).public_url, "https://pics.example.org");
+}
+
+/// The value of the only line `key=` of the unit.
+fn unit(key: &str) -> &'static str {
+    let mut values = UNIT.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let value = values.next().unwrap_or_else(|| panic!("the unit says nothing about {key}"));
+    assert_eq!(values.next(), None, "{key} stands twice");
+    value
+}
+
+/// What systemd gives to the service: a credential and a journal, nothing of a login.
+fn environment_of_the_unit(root: &Path, secret: &str) -> Vec<(&'static str, String)> {
+    let (id, source) = unit("LoadCredential").split_once(':').unwrap();
+    assert_eq!(source, "/etc/tubox/app_secret");
+    let credentials = root.join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    std::fs::write(credentials.join(id), secret).unwrap();
+    vec![
+        ("CREDENTIALS_DIRECTORY", credentials.display().to_string()),
+        ("JOURNAL_STREAM", "8:12345".to_owned()),
+        ("TUBOX_LISTEN", "127.0.0.1:0".to_owned()),
+        ("TUBOX_PUBLIC_URL", "https://pics.example.org".to_owned()),
+        ("TUBOX_DATA_DIR", root.join("state").display().to_string()),
+        ("TUBOX_WECHAT_APP_ID", "wx0123456789abcdef".to_owned()),
+    ]
+}
+
+fn example_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/tubox.toml")
+}
+
+#[test]
+fn the_service_stops_in_time_while_a_download_hangs() {
+    assert_eq!(unit("ExecStart"), "/usr/bin/tubox serve");
+    let folder = tempfile::tempdir().unwrap();
+    let options = SimulatorOptions::loopback(SystemClock::shared(), OsRandom::shared());
+    let secret = options.app_secret.clone();
+    let simulator = Simulator::start(options).unwrap();
+    let id = simulator.upload(b"\xff\xd8\xff".repeat(1000), "image/jpeg");
+    simulator.always(Route::MediaGet, Fault::Stall { after_body_bytes: Some(100), hold: PATIENCE * 5 });
+
+    let mut environment = environment_of_the_unit(folder.path(), &secret);
+    environment.push(("TUBOX_WECHAT_API_URLS", simulator.base_url()));
+    environment.push(("TUBOX_LIMITS_OPEN_SUBMIT", "true".to_owned()));
+    let mut running = Running::serve(&example_file(), &environment);
+    let address = running.address();
+    let body = format!("data={{\"imgIds\":[\"{id}\"]}}");
+    let answer = minimal_post(&address, "/uploadImgData", &body);
+    assert!(answer.contains("\"rc\":0"), "{answer}");
+    // The call is counted when it arrives; the answer to it hangs from then on.
+    let deadline = tubox::ground::clock::Deadline::after(PATIENCE);
+    while simulator.calls(Route::MediaGet) == 0 {
+        assert!(!deadline.passed(), "the download did not begin");
+        Stop::new().wait(Duration::from_millis(5));
+    }
+
+    running.terminate();
+    let patience_of_the_unit: u64 = unit("TimeoutStopSec").parse().unwrap();
+    let limit = Duration::from_secs(15);
+    assert!(Duration::from_secs(patience_of_the_unit) > limit);
+    let (status, log) = running.ended(limit).expect("still running 15 s after SIGTERM");
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+    assert!(log.iter().any(|line| line == "<6>stopped"), "{log:#?}");
+    for line in &log {
+        let is_marked = ["<3>", "<4>", "<6>"].iter().any(|mark| line.starts_with(mark));
+        assert!(is_marked && !line.contains(&secret), "{line}");
+    }
+}
+
+#[test]
+fn wrong_settings_end_with_the_code_that_the_unit_does_not_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (id, stand_in) = unit("SetCredential").split_once(':').unwrap();
+    assert_eq!(Some(id), unit("LoadCredential").split(':').next());
+    let environment = environment_of_the_unit(folder.path(), stand_in);
+    let (status, log) = Running::serve(&example_file(), &environment).ended(PATIENCE).expect("still running");
+    assert_eq!(status.code().map(|code| code.to_string()).as_deref(), Some(unit("RestartPreventExitStatus")));
+    let log = log.join("\n");
+    assert!(log.contains("wechat.app_secret_file") && log.contains("1 to mend"), "{log}");
+}
+
+fn minimal_post(address: &str, target: &str, body: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
