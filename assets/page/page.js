@@ -228,7 +228,7 @@ function preview(picture) {
       img.src = src;
     }).catch(() => {}); // the neutral tile stays
   }
-  if (isWk) return byData();
+  if (isWk || place === 'demo') return byData(); // a desktop browser knows no weixin: addresses
   img.onerror = byData;
   img.src = picture.localId;
 }

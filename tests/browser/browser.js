@@ -4,7 +4,7 @@
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
-const { it } = require('node:test');
+const { after, before, it } = require('node:test');
 const { chromium } = require('playwright-core');
 const { start } = require('./start.js');
 
@@ -21,40 +21,54 @@ const QUICK = { poll_first_ms: 60, poll_most_ms: 200, retry_first_ms: 80, retry_
 
 const landscape = (n) => `<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><rect width="300" height="200" fill="hsl(${n * 77 % 360},35%,72%)"/><path d="M0 200 ${60 + n * 47 % 120} 70 220 150 300 110V200Z" fill="hsl(${(n * 77 + 140) % 360},40%,32%)"/></svg>`;
 
+// One browser and one box for all cases of this process.
 let browser;
 let box;
-async function openBrowser() {
+before(async () => {
   box = await start();
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   });
-}
-async function closeBrowser() {
+});
+after(async () => {
   if (browser) await browser.close();
   if (box) await box.stop();
+});
+
+// Collects what a page must not do.
+function watch(page, faults, allow) {
+  page.on('console', (m) => { if (/error|warning/.test(m.type()) && !(allow && allow.test(m.text()))) faults.push('console: ' + m.text()); });
+  page.on('pageerror', (e) => faults.push('page: ' + e.message));
+  page.on('dialog', (d) => { faults.push('dialog: ' + d.message()); d.dismiss(); });
+}
+let clients = 0;
+// Each page comes from an address of its own, as behind a proxy, so that no case uses up another's rate.
+function newContext(options) {
+  clients += 1;
+  return browser.newContext(Object.assign({
+    userAgent: AGENTS.android, viewport: { width: 390, height: 844 }, hasTouch: true, locale: 'en',
+    extraHTTPHeaders: { 'X-Forwarded-For': `198.18.${clients >> 8}.${clients & 255}` },
+  }, options));
 }
 
 // options: agent, lang, query, path, plan (for wx-stub.js), settings (over those of the page), noTicket (embed {} in the page), embed
-// (change the signature's object), unloadable (Android's local ids show nothing), fates (by picture number), scripts (hosts that answer), init (runs before the page), allow (console errors that belong to the case)
+// (change the signature's object), unloadable (Android's local ids show nothing),
+// fates (by picture number; see start.js), scripts (hosts that answer), init (runs before the page), allow (console errors that belong to the case)
 async function openPage(options) {
   const agent = options.agent || 'android';
-  const context = await browser.newContext({
-    userAgent: AGENTS[agent], viewport: options.viewport || { width: 390, height: 844 }, hasTouch: true, locale: options.lang || 'en',
+  const context = await newContext({
+    userAgent: AGENTS[agent], viewport: options.viewport || { width: 390, height: 844 }, locale: options.lang || 'en',
     colorScheme: options.colorScheme || 'light', deviceScaleFactor: options.scale || 1,
   });
   const faults = [];
   const ids = [];
   const routes = {}; // path -> (route) => ... ; return false to let it pass
   const page = await context.newPage();
-  page.on('console', (m) => { if (/error|warning/.test(m.type()) && !(options.allow && options.allow.test(m.text()))) faults.push('console: ' + m.text()); });
-  page.on('pageerror', (e) => faults.push('page: ' + e.message));
-  page.on('dialog', (d) => { faults.push('dialog: ' + d.message()); d.dismiss(); });
+  watch(page, faults, options.allow);
   await page.exposeFunction('__newMediaId', async (n) => {
-    const fate = (options.fates || {})[n] || ['saved'];
-    const id = await box.newMediaId(fate[0], fate[1]);
-    ids[n] = id;
-    return id;
+    ids[n] = await box.newMediaId((options.fates || {})[n]);
+    return ids[n];
   });
   const plan = Object.assign({ platform: agent === 'ios' ? 'ios' : 'android' }, options.plan);
   await page.addInitScript((p) => { window.__wxPlan = p; if (p.platform === 'ios') window.__wxjs_is_wkwebview = true; }, plan);
@@ -120,6 +134,8 @@ function pageCase(name, options, run) {
       await run(h);
       const calls = await h.wx();
       if (calls) assert.deepEqual([calls.overlap, calls.previewOverlap], [0, 0], 'WeChat was asked two things at once');
+      const config = calls && calls.configs.pop();
+      if (config) assert.equal((await box.checkSignature(config, h.page.url().split('#')[0])).errMsg, 'config:ok');
       assert.deepEqual(h.faults, []);
     } finally {
       await h.context.close();
@@ -127,4 +143,4 @@ function pageCase(name, options, run) {
   });
 }
 
-module.exports = { openBrowser, closeBrowser, openPage, pageCase, QUICK };
+module.exports = { pageCase, newContext, watch, box: () => box };
