@@ -18,6 +18,7 @@
 //! | [`queue`] | what is still owed: intake journal (the promise) and sled (the order) | sled |
 //! | [`collector`] | the work of bringing pictures home: claim, download, check, commit, complete | |
 //! | [`wechat`] | WeChat's API: signature, credentials, media download, what each error code means | minreq |
+//! | [`alerts`] | calling somebody when a person is needed | |
 //! | [`album`] | the pictures folder, its manifest and hashes, verify and export | |
 //!
 //! Beside them stands the [`simulator`], which plays WeChat and shares no code with what it imitates; around
@@ -42,6 +43,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod album;
+pub mod alerts;
 pub mod appliance;
 pub mod cli;
 pub mod collector;

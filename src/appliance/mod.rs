@@ -4,6 +4,7 @@
 //! last, when everything behind it stands. Stop: the other way round — nobody comes in, answers in hand finish,
 //! downloads in hand finish or are released, the queue is made durable.
 
+mod alerts;
 mod overview;
 pub mod status;
 mod watchdog;
@@ -109,6 +110,15 @@ impl Appliance {
         self.watchdog.look(self.web.is_alive())
     }
 
+    /// How it goes, on one line.
+    pub fn in_one_line(&self) -> String {
+        let counts = self.rooms.queue.counts();
+        let paused = self.rooms.collector.paused();
+        let paused =
+            paused.map(|paused| format!("; everything waits: {}", paused.reason.en)).unwrap_or_default();
+        format!("{} saved, {} waiting, {} failed{paused}", counts.saved, counts.waiting, counts.failed)
+    }
+
     /// Stops in order. Returns within about ten seconds whatever the network does.
     pub fn stop(self) {
         log::info!("stopping: nobody new comes in");
@@ -145,6 +155,13 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
     let keeper = spawn("keeper", keep(rooms.wechat.clone(), stop.clone()))?;
     let tender = spawn("tender", tend(rooms.clone(), stop.clone()))?;
     let mut workers = Vec::new();
+    if let Some(alerts) = alerts::open(config, &clock, &random)? {
+        // Not waited for at the end: it may be in the middle of a slow webhook.
+        drop(spawn(
+            "alerts",
+            alerts::tell(alerts, rooms.clone(), config.limits.free_bytes_min, clock.clone(), stop.clone()),
+        )?);
+    }
     for number in 0..config.drain.downloads {
         let (collector, stop) = (rooms.collector.clone(), stop.clone());
         workers.push(spawn(&format!("download-{number}"), move || collector.work(&stop))?);

@@ -5,6 +5,7 @@
 mod args;
 mod ask;
 mod demo;
+mod notify;
 mod operate;
 mod pictures;
 mod serve;

@@ -39,6 +39,8 @@ pub struct Config {
     pub drain: DrainConfig,
     /// What strangers may cost.
     pub limits: LimitsConfig,
+    /// Who is called when a person is needed.
+    pub alerts: AlertsConfig,
 }
 
 /// The account and the way to it.
@@ -79,6 +81,15 @@ pub struct DrainConfig {
     pub stall_timeout: Duration,
     /// From submission until WeChat deletes the picture.
     pub deadline: Duration,
+}
+
+/// Who is called when a person is needed.
+#[derive(Clone)]
+pub struct AlertsConfig {
+    /// Run with the kind as its argument and the text on its standard input.
+    pub command: Option<PathBuf>,
+    /// Origin, and path with query, of an address that gets a POST. It may hold a key.
+    pub webhook: Option<(Origin, String)>,
 }
 
 /// What strangers may cost.
@@ -182,6 +193,7 @@ impl Config {
         let wechat = WeChatConfig::read(reader, environment);
         let drain = DrainConfig::read(reader);
         let limits = LimitsConfig::read(reader);
+        let alerts = AlertsConfig::read(reader);
         Some(Config {
             listen: listen?,
             public_url: public_url?,
@@ -190,6 +202,7 @@ impl Config {
             wechat: wechat?,
             drain: drain?,
             limits: limits?,
+            alerts: alerts?,
         })
     }
 }
@@ -267,6 +280,40 @@ impl DrainConfig {
             stall_timeout: stall_timeout?,
             deadline: deadline?,
         })
+    }
+}
+
+impl AlertsConfig {
+    fn read(reader: &mut Reader) -> Option<AlertsConfig> {
+        let command = reader.optional_path("alerts.command");
+        let remedy =
+            "give an address such as https://ntfy.example.org/topic; http:// only for this machine itself";
+        let webhook = reader.secret("alerts.webhook").map(|text| {
+            let parsed = split_url(&text);
+            if parsed.is_none() {
+                reader.complain("alerts.webhook", "(not shown)", "is not allowed", remedy);
+            }
+            parsed
+        });
+        match webhook {
+            Some(None) => None,
+            webhook => Some(AlertsConfig { command, webhook: webhook.flatten() }),
+        }
+    }
+}
+
+/// Origin, and path with query.
+fn split_url(text: &str) -> Option<(Origin, String)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let path = if path.is_empty() { "/" } else { path };
+    is_plain.then_some((Origin::parse(&format!("{scheme}://{host}")).ok()?, path.to_owned()))
+}
+
+impl std::fmt::Debug for AlertsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlertsConfig").field("command", &self.command).finish_non_exhaustive()
     }
 }
 

@@ -258,7 +258,7 @@ fn absolute(text: &str) -> Option<PathBuf> {
 /// `WECHAT_APP_ID` → `wechat.app_id`; names without a section stay as they are.
 fn key_of(variable: &str) -> String {
     let lower = variable.to_lowercase();
-    let sections = ["wechat", "drain", "limits"];
+    let sections = ["wechat", "drain", "limits", "alerts"];
     let in_section = |section: &&str| {
         lower.strip_prefix(*section)?.strip_prefix('_').map(|key| format!("{section}.{key}"))
     };

@@ -17,6 +17,7 @@ mod receipt;
 pub mod server;
 mod submit;
 mod visit;
+mod welcome;
 
 pub use admin::{Overview, TOKEN_FILE as ADMIN_TOKEN_FILE};
 pub use answer::Answer;
@@ -37,6 +38,7 @@ use rate::Rates;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
+use welcome::Welcome;
 
 /// The longest texts that come with a submission, in characters.
 pub const TEAM_LENGTH_MAX: usize = 64;
@@ -96,6 +98,7 @@ pub struct Site {
     submissions: Rates,
     asks: Rates,
     admin: Admin,
+    welcome: Welcome,
 }
 
 impl Site {
@@ -107,8 +110,9 @@ impl Site {
         let passes = Passes::open(&options.data_dir, is_secure, clock.clone(), random)?;
         let assets = PageAssets::load(&options.jssdk_urls)?;
         let submissions = Rates::new(options.rate, clock.clone());
-        let asks = Rates::new(ASKS_A_MINUTE, clock);
-        Ok(Site { options, rooms, assets, passes, submissions, asks, admin })
+        let asks = Rates::new(ASKS_A_MINUTE, clock.clone());
+        let welcome = Welcome::new(clock);
+        Ok(Site { options, rooms, assets, passes, submissions, asks, admin, welcome })
     }
 
     /// Answers one request.
@@ -324,7 +328,11 @@ impl Site {
         if !self.options.open_submit && !self.passes.holds(visit.cookie.as_deref()) {
             return Err(submit::Refusal::NoPass);
         }
+        if let Some(wait) = self.welcome.shut_for(visit.client, &self.rooms.queue) {
+            return Err(submit::Refusal::Unwelcome(wait));
+        }
         let accepted = self.rooms.queue.accept(submission).map_err(submit::Refusal::Queue)?;
+        self.welcome.note(visit.client, &accepted.receipt);
         log::info!("took {} new ids from {}, receipt {}", accepted.new_ids, visit.client, accepted.receipt);
         Ok(accepted.receipt)
     }

@@ -37,6 +37,8 @@ pub enum Refusal {
     CrossSite(String),
     /// This address submits too often.
     TooOften(Duration),
+    /// This address has sent many ids and never a picture.
+    Unwelcome(Duration),
     /// The queue says no.
     Queue(Refused),
 }
@@ -177,6 +179,7 @@ impl Refusal {
             Refusal::NoPass => "no-pass",
             Refusal::CrossSite(_) => "cross-site",
             Refusal::TooOften(_) => "too-often",
+            Refusal::Unwelcome(_) => "unwelcome",
             Refusal::Queue(Refused::Full(_)) => "queue-full",
             Refusal::Queue(Refused::NoRoom) => "box-full",
             Refusal::Queue(Refused::Disk(_)) => "box-fault",
@@ -233,6 +236,13 @@ impl Refusal {
             Refusal::TooOften(wait) => (
                 format!("提交太频繁，请 {} 秒后再试", wait.as_secs().max(1)),
                 format!("too many submissions; please try again in {} s", wait.as_secs().max(1)),
+            ),
+            Refusal::Unwelcome(wait) => (
+                format!("之前提交的图片都不存在，请 {} 分钟后再试", wait.as_secs() / 60 + 1),
+                format!(
+                    "none of the earlier ids was a picture; please try again in {} min",
+                    wait.as_secs() / 60 + 1
+                ),
             ),
             Refusal::Queue(Refused::Full(_)) => pair(
                 "排队的图片太多，请稍后再提交",

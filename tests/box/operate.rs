@@ -154,3 +154,70 @@ fn only_the_token_opens_the_operators_routes() {
     );
     assert!(!program.log_text().contains(&operator.token));
 }
+
+#[test]
+fn somebody_is_called_when_a_person_is_needed() {
+    use std::io::{Read, Write};
+    let hook = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hook.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (command, told) = (folder.path().join("alert"), folder.path().join("told"));
+    std::fs::write(&command, format!("#!/bin/sh\necho \"$1: $(cat)\" >> {}\n", told.display())).unwrap();
+    std::process::Command::new("chmod").arg("+x").arg(&command).status().unwrap();
+    let simulator = simulator();
+    simulator.always(Route::MediaGet, Fault::code(48001));
+    let webhook = format!("http://{address}/topic?key=hush-hush");
+    let alerts =
+        [("TUBOX_ALERTS_WEBHOOK", webhook.as_str()), ("TUBOX_ALERTS_COMMAND", command.to_str().unwrap())];
+    let program = Program::serve(&simulator, &alerts);
+    program.submit(&program.cookie(), &["some-id"]);
+    let (mut stream, _) = hook.accept().unwrap();
+    let mut request = String::new();
+    while !request.contains("verified") {
+        let mut buffer = [0; 1024];
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "{request}");
+        request.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    assert!(request.starts_with("POST /topic?key=hush-hush HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains(&format!("Host: {address}\r\n")) && request.contains("48001"), "{request}");
+    let told = std::fs::read_to_string(told).unwrap();
+    assert!(told.starts_with("paused: ") && told.contains("48001"), "{told}");
+    assert!(!program.log_text().contains("hush-hush"));
+}
+
+#[test]
+fn an_address_that_never_sends_a_picture_loses_its_welcome() {
+    let simulator = simulator();
+    let settings = [("TUBOX_LIMITS_TRUSTED_PROXIES", "127.0.0.1"), ("TUBOX_LIMITS_RATE", "0")];
+    let program = Program::serve(&simulator, &settings);
+    let cookie = program.cookie();
+    let id = simulator.upload(tubox::simulator::samples::sample_picture(0).bytes, "image/jpeg");
+    let receipt = program.submit(&cookie, &[&id]).json()["receipt"].as_str().unwrap().to_owned();
+    program.settled(&receipt);
+    let submit_from = |client: &str, ids: &[String]| {
+        let body = format!("data={}", json!({"imgIds": ids}));
+        let headers = [
+            ("Cookie", cookie.as_str()),
+            ("X-Forwarded-For", client),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        program.ask("POST", "/uploadImgData", &headers, body.as_bytes()).json()
+    };
+    let fakes: Vec<String> = (0..25).map(|number| format!("made-up-{number}")).collect();
+    assert_eq!(submit_from("10.1.1.1", &fakes)["rc"], 0);
+    program.wait_for_log("took 25 new ids from 10.1.1.1");
+    let started = std::time::Instant::now();
+    while simulator.calls(Route::MediaGet) < 1 + 50 {
+        assert!(started.elapsed() < crate::program::PATIENCE, "{}", program.log_text());
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    let refused =
+        (0..100).map(|number| submit_from("10.1.1.1", &[format!("more-{number}")])).find(|answer| {
+            std::thread::park_timeout(std::time::Duration::from_millis(200));
+            answer["code"] == "unwelcome"
+        });
+    assert!(refused.is_some(), "{}", program.log_text());
+    assert_eq!(submit_from("10.2.2.2", &["other".to_owned()])["rc"], 0, "others are as welcome as before");
+}
