@@ -4,7 +4,7 @@ use super::campaign;
 use super::promises::{self, Broken};
 use super::station::{Ended, Ledger, PATIENCE, Places, Station};
 use super::volatile_disk::Disk;
-use super::volatile_mount::{Deaf, Mounted, VolatileMount, can_mount};
+use super::volatile_mount::{Deaf, Mounted, Operation, VolatileMount, can_mount};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,15 @@ const PICTURES_A_CUT: usize = 24;
 const OPERATIONS_MAX: u64 = 420;
 /// While a box starts on a disk that it has to repair.
 const START_OPERATIONS_MAX: u64 = 60;
+
+const AIMS: [(Operation, &str); 6] = [
+    (Operation::Sync, "/journal/"),
+    (Operation::Sync, "/manifest.csv"),
+    (Operation::Sync, "/SHA256SUMS"),
+    (Operation::SyncFolder, "/pictures/"),
+    (Operation::Rename, "/pictures/"),
+    (Operation::Sync, "/queue/"),
+];
 
 #[derive(Default)]
 struct Figures {
@@ -110,17 +119,18 @@ impl Scene<'_> {
     fn one_cut(&mut self, disk: Disk, ledger: &Ledger) -> Disk {
         let random = &self.station.random;
         let (mount, mounted) = self.mount(disk);
-        if random.u64().is_multiple_of(4) {
+        let is_early = random.u64().is_multiple_of(4);
+        if is_early {
             mount.cut_after(random.u64() % START_OPERATIONS_MAX);
             self.figures.cuts_while_starting += 1;
         } else {
-            self.figures.broken.extend(promises::of_a_pulled_card(self.station, self.folder));
+            self.figures.broken.extend(promises::of_a_pulled_card(self.station, &self.folder.join("pictures")));
         }
         let started = self.station.start(&Places::below(self.folder));
         if let Ok(running) = started {
-            if !mount.wait_for_cut(Duration::ZERO) {
-                self.figures.broken.extend(promises::of_the_album(self.station, self.folder.join("pictures").as_path()));
-                mount.cut_after(random.u64() % OPERATIONS_MAX);
+            if !is_early {
+                self.figures.broken.extend(promises::of_the_album(self.station, &self.folder.join("pictures")));
+                self.arm(&mount);
             }
             let ids = self.station.uploads(PICTURES_A_CUT, 20_000);
             ledger.submit_all(running.address, &ids, 2, 3);
@@ -135,6 +145,16 @@ impl Scene<'_> {
         }
         drop(mounted);
         mount.disk().after_cut(random)
+    }
+
+    /// Half of the cuts come anywhere, half where most is at stake: between a write and its sync.
+    fn arm(&self, mount: &VolatileMount) {
+        let random = &self.station.random;
+        let count = random.u64() % OPERATIONS_MAX;
+        match AIMS.get(random.u64() as usize % (2 * AIMS.len())) {
+            Some((operation, part)) => mount.cut_before(count, *operation, part),
+            None => mount.cut_after(count),
+        }
     }
 
     fn check_recovery(&mut self, mount: &VolatileMount, ledger: &Ledger) {

@@ -122,7 +122,7 @@ fn days(pictures: &Path) -> Vec<String> {
 
 /// Files under final names.
 fn finals(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| !name.starts_with('.') && name != "manifest.csv" && name != "SHA256SUMS").collect()
 }

@@ -50,11 +50,17 @@ pub struct Step {
     pub path: String,
 }
 
+/// The moment when the power goes: before the first operation that is both number `at` or later and `aimed_at`.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    at: u64,
+    aimed_at: Option<(Operation, &'static str)>,
+}
+
 #[derive(Default)]
 struct Levers {
     deaf: Deaf,
-    /// Number of the operation before which the power goes.
-    cut_at: Option<u64>,
+    cut: Option<Cut>,
     is_cut: bool,
     /// Number of the operation that fails, and how.
     fault: Option<(u64, Errno)>,
@@ -113,7 +119,14 @@ impl VolatileMount {
     /// The power goes before the operation that comes after `count` others from now.
     pub fn cut_after(&self, count: u64) {
         let mut state = self.shared.lock();
-        state.levers.cut_at = Some(state.levers.steps.len() as u64 + count);
+        state.levers.cut = Some(Cut { at: state.levers.steps.len() as u64 + count, aimed_at: None });
+    }
+
+    /// As [`VolatileMount::cut_after`], and then before the next such operation on a path that contains `part`.
+    pub fn cut_before(&self, count: u64, operation: Operation, part: &'static str) {
+        let mut state = self.shared.lock();
+        let at = state.levers.steps.len() as u64 + count;
+        state.levers.cut = Some(Cut { at, aimed_at: Some((operation, part)) });
     }
 
     /// The power goes now.
@@ -164,6 +177,13 @@ impl VolatileMount {
     }
 }
 
+impl Cut {
+    fn comes_before(&self, number: u64, step: &Step) -> bool {
+        let is_aim = |(operation, part): (Operation, &str)| step.operation == operation && step.path.contains(part);
+        number >= self.at && self.aimed_at.is_none_or(is_aim)
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -178,14 +198,14 @@ impl Shared {
     ) -> Result<T, Errno> {
         let mut state = self.lock();
         let number = state.levers.steps.len() as u64;
-        if state.levers.cut_at.is_some_and(|at| number >= at) {
+        let step = Step { operation, path: path(&state.disk) };
+        if state.levers.cut.is_some_and(|cut| cut.comes_before(number, &step)) {
             state.levers.is_cut = true;
             self.changed.notify_all();
         }
         if state.levers.is_cut {
             return Err(Errno::EIO);
         }
-        let step = Step { operation, path: path(&state.disk) };
         state.levers.steps.push(step.clone());
         let done = match state.levers.fault.take_if(|(at, _)| *at == number) {
             Some((_, errno)) => {
