@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tubox::config::{self, Config, WeChatConfig};
 use tubox::ground::clock::SystemClock;
+use tubox::ground::durable::replace_private;
 use tubox::ground::random::OsRandom;
 use tubox::ground::stop::Stop;
 use tubox::simulator::{Fault, Route, Simulator, SimulatorOptions};
@@ -47,9 +48,9 @@ fn keys() -> BTreeSet<String> {
 fn load(text: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tubox.toml");
-    std::fs::write(&path, text).unwrap();
+    replace_private(&path, text.as_bytes()).unwrap();
     let secret = folder.path().join("app_secret");
-    std::fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
+    replace_private(&secret, b"0123456789abcdef0123456789abcdef\n").unwrap();
     let environment = vec![("TUBOX_WECHAT_APP_SECRET_FILE".to_owned(), secret.display().to_string())];
     config::load(Some(&path), &environment).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
@@ -125,7 +126,7 @@ fn environment_of_the_unit(root: &Path, secret: &str) -> Vec<(&'static str, Stri
     assert_eq!(source, "/etc/tubox/app_secret");
     let credentials = root.join("credentials");
     std::fs::create_dir(&credentials).unwrap();
-    std::fs::write(credentials.join(id), secret).unwrap();
+    replace_private(&credentials.join(id), secret.as_bytes()).unwrap();
     vec![
         ("CREDENTIALS_DIRECTORY", credentials.display().to_string()),
         ("JOURNAL_STREAM", "8:12345".to_owned()),

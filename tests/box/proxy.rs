@@ -3,13 +3,13 @@
 
 use crate::running::{PATIENCE, Running};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tubox::door::inbound::InboundLimits;
 use tubox::ground::clock::{Deadline, SystemClock};
+use tubox::ground::durable::replace_private;
 use tubox::ground::random::OsRandom;
 use tubox::ground::stop::Stop;
 use tubox::simulator::{Simulator, SimulatorOptions};
@@ -148,8 +148,8 @@ impl Answer {
 
 fn make_certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
-    std::fs::write(folder.join("fullchain.pem"), made.cert.pem()).unwrap();
-    std::fs::write(folder.join("privkey.pem"), made.signing_key.serialize_pem()).unwrap();
+    replace_private(&folder.join("fullchain.pem"), made.cert.pem().as_bytes()).unwrap();
+    replace_private(&folder.join("privkey.pem"), made.signing_key.serialize_pem().as_bytes()).unwrap();
 }
 
 /// The configuration as handed out, with only addresses and paths of this test. Each of them must be there.
@@ -189,7 +189,7 @@ fn start_nginx(folder: &Path, box_address: &str) -> (Child, Ports) {
         drop(probes);
         let ports = Ports { tls, plain, redirect };
         let file = folder.join("nginx.conf");
-        std::fs::write(&file, configuration(folder, box_address, ports)).unwrap();
+        replace_private(&file, configuration(folder, box_address, ports).as_bytes()).unwrap();
         let mut nginx = spawn_nginx(folder, &file);
         if answers(&mut nginx, SocketAddr::from(([127, 0, 0, 1], tls))) {
             return (nginx, ports);
@@ -201,15 +201,16 @@ fn start_nginx(folder: &Path, box_address: &str) -> (Child, Ports) {
 }
 
 fn spawn_nginx(folder: &Path, file: &Path) -> Child {
-    let mut command = Command::new("nginx");
-    // Debian keeps it where only root looks.
-    let places = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
-    command.env("PATH", places).args([Path::new("-p"), folder, Path::new("-c"), file]);
-    let log: PathBuf = folder.join("error.log");
-    command.args([Path::new("-e"), &log]).stdin(Stdio::null()).stderr(Stdio::null());
-    command
-        .spawn()
-        .unwrap_or_else(|error| panic!("nginx cannot be run ({error}): apt-get install nginx-light"))
+    // Debian keeps it where only root's PATH looks.
+    for program in ["nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"] {
+        let mut command = Command::new(program);
+        command.args([Path::new("-p"), folder, Path::new("-c"), file, Path::new("-e")]);
+        command.arg(folder.join("error.log")).stdin(Stdio::null()).stderr(Stdio::null());
+        if let Ok(nginx) = command.spawn() {
+            return nginx;
+        }
+    }
+    panic!("nginx is not installed: apt-get install nginx-light")
 }
 
 fn answers(nginx: &mut Child, address: SocketAddr) -> bool {
@@ -312,7 +313,7 @@ fn what_is_too_large_is_refused_by_the_box_in_words_for_the_page() {
     let street = Street::open();
     let file = street.folder.path().join("large");
     let large = InboundLimits::default().body_bytes_max + 100_000;
-    std::fs::File::create(&file).unwrap().write_all(&vec![b'x'; large]).unwrap();
+    replace_private(&file, &vec![b'x'; large]).unwrap();
     let data = format!("@{}", file.display());
     // More than once: a connection that was closed over a refusal must not spoil the next request.
     for _ in 0..5 {
