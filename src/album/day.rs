@@ -3,9 +3,10 @@
 
 use super::incoming::WholePicture;
 use super::manifest::{self, MANIFEST_FILE, Row, SUMS_FILE};
+use super::mend::mend_lists;
 use super::whole::PictureKind;
 use super::{Facts, Saved, name};
-use crate::ground::clock::{SharedClock, rfc3339_utc};
+use crate::ground::clock::{SharedClock, compact_utc, rfc3339_utc};
 use crate::ground::durable::{self, AppendFile};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -23,18 +24,16 @@ pub(super) struct DayFolder {
 }
 
 impl DayFolder {
-    /// Opens the folder of `day` below `root`, repairing torn tails and missing hash lines.
-    pub(super) fn open(root: &Path, day: &str) -> Result<DayFolder> {
+    /// Opens the folder of `day` below `root`, its lists mended.
+    pub(super) fn open(root: &Path, day: &str, clock: &SharedClock) -> Result<DayFolder> {
         let path = root.join(day);
-        cut_torn_tail(&path.join(MANIFEST_FILE))?;
-        cut_torn_tail(&path.join(SUMS_FILE))?;
+        mend_lists(&path, &compact_utc(clock.wall_ms()))?;
         let manifest = open_list(&path.join(MANIFEST_FILE))?;
         let sums = open_list(&path.join(SUMS_FILE))?;
         let mut folder = DayFolder { day: day.to_owned(), path, manifest, sums };
         if folder.manifest.good_length() == 0 {
             folder.append_manifest(&manifest::header_line()?)?;
         }
-        folder.add_missing_sums()?;
         Ok(folder)
     }
 
@@ -111,19 +110,6 @@ impl DayFolder {
         let appended = self.sums.append(lines.as_bytes());
         appended.with_context(|| format!("could not append to {}", self.sums.path().display()))
     }
-
-    /// A cut between the two appends leaves rows whose hash line is missing.
-    fn add_missing_sums(&mut self) -> Result<()> {
-        let path = self.path.join(SUMS_FILE);
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-        let listed: HashSet<&str> =
-            text.lines().filter_map(manifest::parse_sums_line).map(|(_, file)| file).collect();
-        let rows = manifest::read(&self.path.join(MANIFEST_FILE))?;
-        let missing: String =
-            rows.iter().filter(|row| !listed.contains(row.file.as_str())).map(Row::sums_line).collect();
-        if missing.is_empty() { Ok(()) } else { self.append_sums(&missing) }
-    }
 }
 
 struct Content {
@@ -183,19 +169,6 @@ pub(super) fn hash_file(path: &Path) -> Result<(String, u64)> {
 
 fn open_list(path: &Path) -> Result<AppendFile> {
     AppendFile::open(path).with_context(|| format!("could not open {}", path.display()))
-}
-
-/// Takes off what follows the last line break: a row that the power cut in two was never promised.
-fn cut_torn_tail(path: &Path) -> Result<()> {
-    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
-    let whole = manifest::whole_lines_length(&bytes);
-    if whole == bytes.len() {
-        return Ok(());
-    }
-    log::warn!("cut a torn last line of {} bytes off {}", bytes.len() - whole, path.display());
-    let file = File::options().write(true).open(path);
-    file.and_then(|file| file.set_len(whole as u64).and_then(|()| file.sync_all()))
-        .with_context(|| format!("could not repair {}", path.display()))
 }
 
 /// Removes the temporary files of an interrupted run; returns how many.

@@ -15,6 +15,7 @@ mod day;
 pub mod export;
 mod incoming;
 pub mod manifest;
+mod mend;
 pub mod name;
 pub mod verify;
 pub mod whole;
@@ -193,7 +194,7 @@ impl Album {
                 let oldest = days.keys().min().cloned().unwrap_or_default();
                 days.remove(&oldest);
             }
-            days.insert(day.to_owned(), DayFolder::open(&self.root, day)?);
+            days.insert(day.to_owned(), DayFolder::open(&self.root, day, &self.clock)?);
         }
         let folder = days.get_mut(day).context("the day's folder is not open")?;
         let done = work(folder);
