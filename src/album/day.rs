@@ -4,7 +4,8 @@
 use super::incoming::WholePicture;
 use super::manifest::{self, MANIFEST_FILE, Row, SUMS_FILE};
 use super::mend::mend_lists;
-use super::whole::PictureKind;
+use super::stable::Volume;
+use super::whole::{self, PictureKind};
 use super::{Facts, Saved, name};
 use crate::ground::clock::{SharedClock, compact_utc, rfc3339_utc};
 use crate::ground::durable::{self, AppendFile};
@@ -32,7 +33,8 @@ impl DayFolder {
         let sums = open_list(&path.join(SUMS_FILE))?;
         let mut folder = DayFolder { day: day.to_owned(), path, manifest, sums };
         if folder.manifest.good_length() == 0 {
-            folder.append_manifest(&manifest::header_line()?)?;
+            let end = folder.manifest.append(manifest::header_line()?.as_bytes());
+            appended(&folder.manifest, end)?;
         }
         Ok(folder)
     }
@@ -42,20 +44,36 @@ impl DayFolder {
         self.manifest.is_spent() || self.sums.is_spent()
     }
 
-    /// Gives every picture its final name and its rows. The outer error means that none can be believed.
+    /// Brings every picture to stable storage and gives it its final name and its rows. The outer error means that
+    /// none can be believed.
     pub(super) fn commit(
         &mut self,
         pictures: Vec<WholePicture>,
+        volume: &Volume,
         clock: &SharedClock,
     ) -> Result<Vec<Result<Saved>>> {
         let saved_at = rfc3339_utc(clock.wall_ms());
-        let renamed: Vec<Result<Row>> =
-            pictures.into_iter().map(|picture| self.rename(picture, &saved_at)).collect();
-        durable::sync_folder(&self.path)
-            .with_context(|| format!("could not sync the folder {}", self.path.display()))?;
+        let files: Vec<&File> = pictures.iter().map(|picture| &picture.file).collect();
+        let synced = volume.sync_all(&files);
+        let renamed: Vec<Result<Row>> = pictures
+            .into_iter()
+            .zip(synced)
+            .map(|(picture, synced)| {
+                synced.context("could not sync the picture")?;
+                self.rename(picture, &saved_at)
+            })
+            .collect();
         let rows: Vec<&Row> = renamed.iter().filter_map(|row| row.as_ref().ok()).collect();
-        self.append_rows(&rows)?;
+        if !rows.is_empty() {
+            self.sync_names()?;
+            self.append_rows(&rows, volume)?;
+        }
         Ok(renamed.into_iter().map(|row| row.map(|row| row.saved(&self.day))).collect())
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        durable::sync_folder(&self.path)
+            .with_context(|| format!("could not sync the folder {}", self.path.display()))
     }
 
     fn rename(&self, mut picture: WholePicture, saved_at: &str) -> Result<Row> {
@@ -76,7 +94,12 @@ impl DayFolder {
     }
 
     /// The manifest row of `facts`, or a new one for a whole file that has none.
-    pub(super) fn find_or_adopt(&mut self, facts: &Facts, clock: &SharedClock) -> Result<Option<Saved>> {
+    pub(super) fn find_or_adopt(
+        &mut self,
+        facts: &Facts,
+        volume: &Volume,
+        clock: &SharedClock,
+    ) -> Result<Option<Saved>> {
         let rows = manifest::read(&self.path.join(MANIFEST_FILE))?;
         if let Some(row) = rows.iter().find(|row| row.media_id == facts.media_id.as_str()) {
             return Ok(self.path.join(&row.file).exists().then(|| row.saved(&self.day)));
@@ -85,31 +108,49 @@ impl DayFolder {
         let taken: HashSet<String> = rows.iter().map(|row| row.file.to_lowercase()).collect();
         let free = |name: &String| !taken.contains(&name.to_lowercase()) && self.path.join(name).exists();
         let Some(file) = name::candidates(facts).into_iter().find(free) else { return Ok(None) };
-        let content = read_content(&self.path, file)?;
+        let Some(content) = self.whole_content(file)? else { return Ok(None) };
+        // Neither its bytes nor its name need be on stable storage: whoever wrote them did not get to the row.
+        self.sync_names()?;
         let row = row_of(facts, content, &rfc3339_utc(clock.wall_ms()));
-        self.append_rows(&[&row])?;
+        self.append_rows(&[&row], volume)?;
+        log::info!("{} was whole and is in the manifest now", row.file);
         Ok(Some(row.saved(&self.day)))
     }
 
-    fn append_rows(&mut self, rows: &[&Row]) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
+    /// What is in a file without a row. One that is not whole (a file system that lost some of it) loses its name.
+    fn whole_content(&self, file: String) -> Result<Option<Content>> {
+        let path = self.path.join(&file);
+        let content = read_content(&self.path, file)?;
+        let reading = || format!("could not read {}", path.display());
+        let mut source = File::open(&path).with_context(reading)?;
+        if whole::is_whole(content.kind, &mut source, content.bytes).with_context(reading)? {
+            source.sync_data().with_context(|| format!("could not sync {}", path.display()))?;
+            return Ok(Some(content));
         }
+        let aside = path.with_extension("damaged");
+        log::error!("{} is not whole and in no manifest; it is fetched again, and kept as {}", path.display(), aside.display());
+        std::fs::rename(&path, &aside).with_context(|| format!("could not rename to {}", aside.display()))?;
+        Ok(None)
+    }
+
+    fn append_rows(&mut self, rows: &[&Row], volume: &Volume) -> Result<()> {
         let lines = rows.iter().map(|row| row.to_line()).collect::<Result<String>>()?;
-        self.append_manifest(&lines)?;
         let sums: String = rows.iter().map(|row| row.sums_line()).collect();
-        self.append_sums(&sums)
+        let written = self.manifest.write(lines.as_bytes());
+        appended(&self.manifest, written)?;
+        let written = self.sums.write(sums.as_bytes());
+        appended(&self.sums, written)?;
+        let mut synced = volume.sync_all(&[self.manifest.file(), self.sums.file()]).into_iter();
+        for list in [&mut self.manifest, &mut self.sums] {
+            let settled = list.settle(synced.next().unwrap_or(Ok(())));
+            appended(list, settled)?;
+        }
+        Ok(())
     }
+}
 
-    fn append_manifest(&mut self, lines: &str) -> Result<()> {
-        let appended = self.manifest.append(lines.as_bytes());
-        appended.with_context(|| format!("could not append to {}", self.manifest.path().display()))
-    }
-
-    fn append_sums(&mut self, lines: &str) -> Result<()> {
-        let appended = self.sums.append(lines.as_bytes());
-        appended.with_context(|| format!("could not append to {}", self.sums.path().display()))
-    }
+fn appended(list: &AppendFile, end: std::io::Result<()>) -> Result<()> {
+    end.with_context(|| format!("could not append to {}", list.path().display()))
 }
 
 struct Content {

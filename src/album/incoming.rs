@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The first bytes that are looked at to tell the kind.
 const SNIFF_BYTES: u64 = 512;
@@ -47,11 +49,31 @@ pub struct Incoming {
     hash: Sha256,
     bytes: u64,
     bytes_max: u64,
+    _in_hand: InHand,
 }
 
-/// A picture whose bytes are on stable storage under its temporary name.
+/// Counts a picture as on its way in for as long as it lives.
+pub(super) struct InHand(Arc<AtomicUsize>);
+
+impl InHand {
+    /// One more in `count`.
+    pub(super) fn one_of(count: &Arc<AtomicUsize>) -> InHand {
+        count.fetch_add(1, Ordering::SeqCst);
+        InHand(count.clone())
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A picture that is all there under its temporary name; the commit brings it to stable storage.
 pub struct WholePicture {
     pub(super) facts: Facts,
+    /// The descriptor that the bytes were written through: syncing it tells of every byte that was lost.
+    pub(super) file: File,
     pub(super) temporary: TemporaryFile,
     pub(super) kind: PictureKind,
     pub(super) sha256: String,
@@ -83,12 +105,12 @@ impl Drop for TemporaryFile {
 }
 
 impl Incoming {
-    pub(super) fn create(folder: &Path, facts: Facts, bytes_max: u64) -> Result<Incoming> {
+    pub(super) fn create(folder: &Path, facts: Facts, bytes_max: u64, in_hand: InHand) -> Result<Incoming> {
         let path = folder.join(name::temporary_name(&facts));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.with_context(|| format!("could not make {}", path.display()))?;
         let temporary = TemporaryFile { path, renamed: false };
-        Ok(Incoming { facts, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max })
+        Ok(Incoming { facts, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max, _in_hand: in_hand })
     }
 
     /// Takes the next bytes.
@@ -107,7 +129,7 @@ impl Incoming {
         self.bytes
     }
 
-    /// Looks at what has come: a whole picture is synced and handed on, anything else is removed.
+    /// Looks at what has come: a whole picture is handed on, anything else is removed.
     pub fn finish(mut self) -> Result<WholePicture, NotKept> {
         let head = self.head().map_err(NotKept::from_disk)?;
         let Some(kind) = PictureKind::sniff(&head) else {
@@ -117,9 +139,9 @@ impl Incoming {
             return Err(NotKept::NotWhole(kind.extension()));
         }
         let width_height = imagesize::size(&self.temporary.path).ok().map(|size| (size.width, size.height));
-        self.file.sync_data().map_err(NotKept::from_disk)?;
         Ok(WholePicture {
             facts: self.facts,
+            file: self.file,
             temporary: self.temporary,
             kind,
             sha256: name::hex(&self.hash.finalize()),

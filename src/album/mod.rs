@@ -2,9 +2,9 @@
 //! hashes; the only room that writes pictures.
 //!
 //! A picture comes in three moves. [`Album::begin`] opens a hidden temporary file in the day's folder;
-//! [`Incoming::finish`] looks at the bytes (type, end marker, size), and syncs them; [`Album::commit`] gives the
-//! final name, syncs the folder, and appends the manifest row and the SHA256SUMS line. Pictures that are ready
-//! at the same time are committed together. Whatever breaks between two moves leaves either a temporary file,
+//! [`Incoming::finish`] looks at the bytes (type, end marker, size); [`Album::commit`] syncs them, gives the final
+//! name, syncs the folder, and appends the manifest row and the SHA256SUMS line. Pictures that are ready at about the
+//! same time are committed together. Whatever breaks between two moves leaves either a temporary file,
 //! which the next start sweeps, or a whole picture without a row, which [`Album::find`] adopts.
 //!
 //! The file name follows from the job alone (time of submission and media_id), so the same id can never make a
@@ -17,6 +17,7 @@ mod incoming;
 pub mod manifest;
 mod mend;
 pub mod name;
+mod stable;
 pub mod verify;
 pub mod whole;
 
@@ -28,13 +29,21 @@ use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use day::DayFolder;
+use incoming::InHand;
+use stable::Volume;
 use manifest::Row;
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// The most pictures that share one commit.
 const COMMIT_BATCH_MAX: usize = 64;
+
+/// The longest that a picture waits for others to be committed with.
+const COMPANY_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Day folders whose manifests are kept open.
 const OPEN_DAYS_MAX: usize = 4;
@@ -78,6 +87,10 @@ pub struct Album {
     root: PathBuf,
     clock: SharedClock,
     picture_bytes_max: u64,
+    volume: Volume,
+    in_hand: Arc<AtomicUsize>,
+    /// How long the last commit took: so long it is worth waiting for company.
+    last_commit: Mutex<Duration>,
     days: Mutex<HashMap<String, DayFolder>>,
     commits: GroupCommit<WholePicture, Result<Saved>>,
 }
@@ -89,7 +102,16 @@ impl Album {
             .with_context(|| format!("could not make the pictures folder {}", root.display()))?;
         let commits = GroupCommit::new(COMMIT_BATCH_MAX);
         let days = Mutex::new(HashMap::new());
-        Ok(Album { root: root.to_owned(), clock, picture_bytes_max, days, commits })
+        Ok(Album {
+            root: root.to_owned(),
+            clock,
+            picture_bytes_max,
+            volume: Volume::at(root),
+            in_hand: Arc::default(),
+            last_commit: Mutex::default(),
+            days,
+            commits,
+        })
     }
 
     /// The pictures folder.
@@ -125,7 +147,7 @@ impl Album {
         if !name::candidates(facts).iter().any(|name| folder.join(name).exists()) {
             return Ok(None);
         }
-        self.with_day(&day, |folder| folder.find_or_adopt(facts, &self.clock))
+        self.with_day(&day, |folder| folder.find_or_adopt(facts, &self.volume, &self.clock))
     }
 
     /// All that the manifest of `day` lists, by media_id.
@@ -149,14 +171,28 @@ impl Album {
                 .and_then(|()| durable::sync_folder(&self.root))
                 .with_context(|| format!("could not make the day's folder {}", folder.display()))?;
         }
-        Incoming::create(&folder, facts, self.picture_bytes_max)
+        Incoming::create(&folder, facts, self.picture_bytes_max, InHand::one_of(&self.in_hand))
     }
 
     /// Gives a whole picture its name and its rows; returns when all of it is on stable storage.
+    /// While others are on their way in, it waits for their company, as long as a commit takes at most.
     pub fn commit(&self, picture: WholePicture) -> Result<Saved> {
+        let more_come = || self.in_hand.load(Ordering::SeqCst) > 0;
+        let patience = self.last_commit().min(COMPANY_WAIT_MAX);
         self.commits
-            .submit(picture, |batch| self.commit_batch(batch))
+            .submit_in_company(picture, more_come, patience, |batch| self.timed_commit(batch))
             .unwrap_or_else(|| Err(anyhow::anyhow!("could not commit the picture: the commit broke off")))
+    }
+
+    fn timed_commit(&self, batch: Vec<WholePicture>) -> Vec<Result<Saved>> {
+        let begun = self.clock.monotonic();
+        let answers = self.commit_batch(batch);
+        *self.last_commit() = self.clock.monotonic().saturating_sub(begun);
+        answers
+    }
+
+    fn last_commit(&self) -> MutexGuard<'_, Duration> {
+        self.last_commit.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn commit_batch(&self, batch: Vec<WholePicture>) -> Vec<Result<Saved>> {
@@ -168,7 +204,7 @@ impl Album {
         let mut answers: Vec<Option<Result<Saved>>> = (0..count).map(|_| None).collect();
         for (day, pictures) in by_day {
             let (positions, pictures): (Vec<usize>, Vec<WholePicture>) = pictures.into_iter().unzip();
-            match self.with_day(&day, |folder| folder.commit(pictures, &self.clock)) {
+            match self.with_day(&day, |folder| folder.commit(pictures, &self.volume, &self.clock)) {
                 Ok(saved) => {
                     for (position, one) in positions.into_iter().zip(saved) {
                         answers[position] = Some(one);
@@ -176,7 +212,7 @@ impl Album {
                 }
                 Err(error) => {
                     for position in positions {
-                        answers[position] = Some(Err(anyhow::anyhow!("{error:#}")));
+                        answers[position] = Some(Err(same_error(&error)));
                     }
                 }
             }
@@ -206,6 +242,15 @@ impl Album {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, DayFolder>> {
         self.days.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// An error for each of several: the same words, and the same code of the operating system for whoever asks why.
+fn same_error(error: &anyhow::Error) -> anyhow::Error {
+    let code = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find_map(io::Error::raw_os_error);
+    match code {
+        Some(code) => anyhow::Error::new(io::Error::from_raw_os_error(code)).context(error.to_string()),
+        None => anyhow::anyhow!("{error:#}"),
     }
 }
 

@@ -2,9 +2,11 @@
 //! answer for their own. A slow disk then costs one sync for all who wait at that moment instead of one each;
 //! a thread that comes alone commits at once.
 
+use super::clock::Deadline;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// A place where commits are gathered.
 pub struct GroupCommit<T, R> {
@@ -32,10 +34,22 @@ impl<T, R> GroupCommit<T, R> {
     /// which they came and returns one answer for each, in the same order; it may run for other threads'
     /// items too. `None` when the commit panicked or returned too few answers.
     pub fn submit(&self, item: T, commit: impl Fn(Vec<T>) -> Vec<R>) -> Option<R> {
+        self.submit_in_company(item, || false, Duration::ZERO, commit)
+    }
+
+    /// As [`GroupCommit::submit`], but while `more_come` the one who commits waits for others, `patience` at most.
+    pub fn submit_in_company(
+        &self,
+        item: T,
+        more_come: impl Fn() -> bool,
+        patience: Duration,
+        commit: impl Fn(Vec<T>) -> Vec<R>,
+    ) -> Option<R> {
         let mut state = self.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         state.waiting.push((ticket, item));
+        self.changed.notify_all();
         loop {
             if let Some(answer) = state.answers.remove(&ticket) {
                 return answer;
@@ -43,9 +57,25 @@ impl<T, R> GroupCommit<T, R> {
             if state.committing {
                 state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
             } else {
+                state.committing = true;
+                state = self.gather(state, &more_come, Deadline::after(patience));
                 state = self.commit_waiting(state, &commit);
             }
         }
+    }
+
+    fn gather<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<T, R>>,
+        more_come: &impl Fn() -> bool,
+        patience: Deadline,
+    ) -> MutexGuard<'a, State<T, R>> {
+        while state.waiting.len() < self.batch_max && more_come() {
+            let Some(left) = patience.remaining() else { break };
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+        state
     }
 
     fn commit_waiting<'a>(
@@ -53,7 +83,6 @@ impl<T, R> GroupCommit<T, R> {
         mut state: MutexGuard<'a, State<T, R>>,
         commit: &impl Fn(Vec<T>) -> Vec<R>,
     ) -> MutexGuard<'a, State<T, R>> {
-        state.committing = true;
         let count = state.waiting.len().min(self.batch_max);
         let (tickets, items): (Vec<u64>, Vec<T>) = state.waiting.drain(..count).unzip();
         drop(state);
@@ -115,6 +144,29 @@ mod tests {
             }
         });
         assert_eq!(commits.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn the_one_who_commits_waits_for_those_who_come() {
+        let place = GroupCommit::new(8);
+        let (commits, still_out) = (AtomicUsize::new(0), AtomicUsize::new(1));
+        let more_come = || still_out.load(Ordering::SeqCst) > 0;
+        let commit = |items: Vec<u32>| {
+            commits.fetch_add(1, Ordering::SeqCst);
+            items
+        };
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| place.submit_in_company(1, more_come, Duration::from_secs(60), commit));
+            while !place.lock().committing {
+                std::thread::yield_now();
+            }
+            still_out.store(0, Ordering::SeqCst);
+            assert_eq!(place.submit_in_company(2, more_come, Duration::from_secs(60), commit), Some(2));
+            assert_eq!(first.join().unwrap(), Some(1));
+        });
+        assert_eq!(commits.load(Ordering::SeqCst), 1);
+        // Nobody comes: patience ends.
+        assert_eq!(place.submit_in_company(9, || true, Duration::from_millis(1), commit), Some(9));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -27,13 +27,18 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Makes `path` and its parents where they are missing, readable by the owner only, and syncs the parent.
+/// Makes `path` and its parents where they are missing, readable by the owner only; each made name is durable.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    sync_folder(folder_of(path))
+    let parent = folder_of(path);
+    create_private_folder(parent)?;
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
+    }
+    sync_folder(parent)
 }
 
 /// Makes the names in a folder durable. File systems that cannot sync a folder (FAT in some drivers, some
@@ -85,6 +90,7 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
 pub struct AppendFile {
     file: File,
     path: PathBuf,
+    length: u64,
     good_length: u64,
     spent: bool,
 }
@@ -99,24 +105,47 @@ impl AppendFile {
             sync_folder(folder_of(path))?;
         }
         let good_length = file.metadata()?.len();
-        Ok(AppendFile { file, path: path.to_owned(), good_length, spent: false })
+        Ok(AppendFile { file, path: path.to_owned(), length: good_length, good_length, spent: false })
     }
 
     /// Appends `bytes` and waits until they are on stable storage. On an error nothing of them counts.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes)?;
+        let synced = self.file.sync_data();
+        self.settle(synced)
+    }
+
+    /// Appends `bytes` without waiting. They count only after [`AppendFile::settle`].
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.spent {
             return Err(io::Error::other("an earlier write to this file failed"));
         }
-        let appended = (&self.file).write_all(bytes).and_then(|()| self.file.sync_data());
-        match appended {
-            Ok(()) => self.good_length += bytes.len() as u64,
-            Err(_) => {
-                self.spent = true;
-                // Best effort: a reader that comes later ignores a torn tail anyway.
-                let _ = self.file.set_len(self.good_length);
-            }
+        let written = (&self.file).write_all(bytes);
+        match written {
+            Ok(()) => self.length += bytes.len() as u64,
+            Err(_) => self.take_back(),
         }
-        appended
+        written
+    }
+
+    /// What came of syncing [`AppendFile::file`]: on success all that was written counts.
+    pub fn settle(&mut self, synced: io::Result<()>) -> io::Result<()> {
+        match synced {
+            Ok(()) => self.good_length = self.length,
+            Err(_) => self.take_back(),
+        }
+        synced
+    }
+
+    /// The file, for whoever syncs several at once.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Best effort: a reader that comes later ignores a torn tail anyway.
+    fn take_back(&mut self) {
+        self.spent = true;
+        let _ = self.file.set_len(self.good_length);
     }
 
     /// Where the file lies.
@@ -148,6 +177,32 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_are_made_with_their_parents_and_may_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        create_private_folder(&path).unwrap();
+        create_private_folder(&path).unwrap();
+        assert_eq!(folder.path().join("a").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::write(folder.path().join("file"), b"").unwrap();
+        assert!(create_private_folder(&folder.path().join("file/x")).is_err());
+    }
+
+    #[test]
+    fn what_was_written_counts_only_when_it_was_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list");
+        let mut file = AppendFile::open(&path).unwrap();
+        file.write(b"one").unwrap();
+        assert_eq!(file.good_length(), 0);
+        let synced = file.file().sync_data();
+        file.settle(synced).unwrap();
+        file.write(b"two").unwrap();
+        assert!(file.settle(Err(io::Error::other("no"))).is_err());
+        assert_eq!((file.good_length(), file.is_spent()), (3, true));
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
     }
 
     #[test]
