@@ -14,6 +14,7 @@ use crate::collector::{Collector, CollectorOptions, saved_as};
 use crate::config::Config;
 use crate::door::inbound::{InboundDoor, InboundLimits, InboundOptions};
 use crate::door::outbound::{OutboundDoor, OutboundLimits, OutboundOptions};
+use crate::ground::checked_clock::CheckedClock;
 use crate::ground::clock::{SharedClock, day_utc};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
@@ -140,6 +141,7 @@ impl Appliance {
 }
 
 fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRandom) -> Result<Appliance> {
+    let clock = CheckedClock::over(clock);
     raise_descriptor_limit();
     durable::create_private_folder(&config.data_dir)
         .with_context(|| format!("could not make the data folder {}", config.data_dir.display()))?;

@@ -20,6 +20,16 @@ pub trait Clock: Send + Sync {
     fn boot_id(&self) -> String;
     /// Milliseconds since 1970-01-01 UTC as the machine believes; may jump.
     fn wall_ms(&self) -> i64;
+
+    /// Whether [`Clock::wall_ms`] can be believed. A clock that nobody checks is believed.
+    fn wall_is_sure(&self) -> bool {
+        true
+    }
+
+    /// Somebody who knows says that it is `true_ms` now; nothing for a clock that nobody checks.
+    fn learn_true_ms(&self, true_ms: i64) {
+        let _ = true_ms;
+    }
 }
 
 /// The machine's own clocks.

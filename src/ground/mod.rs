@@ -2,6 +2,7 @@
 //! rooms share. It knows nothing of WeChat, of HTTP or of pictures, and imports nothing from above.
 
 pub mod bell;
+pub mod checked_clock;
 pub mod clock;
 pub mod commit;
 pub mod durable;

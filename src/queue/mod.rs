@@ -24,12 +24,12 @@ use crate::ground::media_id::MediaId;
 use crate::ground::random::{READABLE, SharedRandom};
 use anyhow::{Context, Result};
 use journal::Journal;
-use record::{Entry, Kept};
+use record::{Entry, Kept, Moment};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
-use store::Store;
+use store::{Now, Store};
 
 /// Submissions that share one sync at most.
 const COMMIT_BATCH_MAX: usize = 512;
@@ -86,8 +86,14 @@ pub struct Claim {
     pub submitted_ms: i64,
     /// Whether the wall clock could be believed then.
     pub clock_trusted: bool,
+    /// How long ago that was; `None` when the clocks cannot tell.
+    pub age_ms: Option<i64>,
     /// Attempts that were counted against it.
     pub attempts: u32,
+    /// The code of the last one.
+    pub last_code: Option<String>,
+    /// How many of the last ones had this code.
+    pub in_a_row: u32,
 }
 
 /// A submission that is on stable storage.
@@ -231,10 +237,13 @@ impl Queue {
             plan.receipt_of.entry(id.clone()).or_insert_with(|| receipt.clone());
         }
         plan.new_ids += new_ids as u64;
+        let now = self.now();
+        let moment = Moment { boot_id: now.boot_id, monotonic_ms: store::ms(now.monotonic) };
         let entry = Entry {
             receipt: receipt.clone(),
-            submitted_ms: self.options.clock.wall_ms(),
-            clock_trusted: true,
+            submitted_ms: now.wall_ms,
+            clock_trusted: now.wall_is_sure,
+            moment: (!now.wall_is_sure).then_some(moment),
             submission,
         };
         plan.entries.push(entry);
@@ -244,10 +253,10 @@ impl Queue {
     /// The waiting id whose deadline comes first, among those that are due; it is nobody else's until it is
     /// completed, postponed, failed or released.
     pub fn claim(&self) -> Option<Claim> {
-        let now = self.options.clock.monotonic();
+        let now = self.now();
         self.with_store(|store, claimed| {
-            store.make_ready(now)?;
-            let claim = store.first_ready(claimed)?;
+            store.make_ready(now.monotonic)?;
+            let claim = store.first_ready(claimed, &now)?;
             if let Some(claim) = &claim {
                 claimed.insert(claim.media_id.clone());
             }
@@ -343,10 +352,16 @@ impl Queue {
         self.reopen_if_sick(saved);
         let position = self.journal_lock().position();
         let expired_before = self.options.clock.wall_ms() - RECEIPT_LIFE_MS;
+        let is_sure = self.options.clock.wall_is_sure();
         self.with_store(|store, _| {
-            store.expire(expired_before)?;
+            if is_sure {
+                store.expire(expired_before)?;
+            }
             store.make_durable(&position)
         });
+        if !is_sure {
+            return;
+        }
         let is_settled = |id: &MediaId| {
             let state = self.with_store(|store, _| store.state(id));
             state.is_some_and(|state| !matches!(state, Some(JobState::Waiting { .. })))
@@ -400,6 +415,16 @@ impl Queue {
                 inner.store = None;
                 None
             }
+        }
+    }
+
+    fn now(&self) -> Now {
+        let clock = &self.options.clock;
+        Now {
+            monotonic: clock.monotonic(),
+            boot_id: clock.boot_id(),
+            wall_ms: clock.wall_ms(),
+            wall_is_sure: clock.wall_is_sure(),
         }
     }
 

@@ -32,7 +32,17 @@ pub(super) struct Entry {
     pub receipt: String,
     pub submitted_ms: i64,
     pub clock_trusted: bool,
+    /// When it was, by the clock that is never set; only where the wall clock could not be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Moment>,
     pub submission: Submission,
+}
+
+/// A monotonic reading. It means something only in the same run of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Moment {
+    pub boot_id: String,
+    pub monotonic_ms: i64,
 }
 
 impl Entry {
@@ -63,6 +73,9 @@ pub enum JobState {
         attempts: u32,
         /// The code of the last one.
         last_code: Option<String>,
+        /// How many of the last ones had this code.
+        #[serde(default)]
+        in_a_row: u32,
     },
     /// A picture.
     Saved(SavedAs),
@@ -85,7 +98,11 @@ pub struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Job {
     pub receipt: String,
+    /// What the deadline counts from; the entry keeps what the wall clock said.
     pub submitted_ms: i64,
+    /// `submitted_ms` is not to be believed. Such jobs come first, until the true time is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
     pub state: JobState,
 }
 
@@ -129,7 +146,8 @@ mod tests {
         let ids = vec![MediaId::parse("a").unwrap(), MediaId::parse("b-_").unwrap()];
         let submission =
             Submission { ids, note: "两\n行".into(), latitude: Some(-1.5), ..Submission::default() };
-        let entry = Entry { receipt: "r".into(), submitted_ms: 5, clock_trusted: true, submission };
+        let moment = Some(Moment { boot_id: "b".into(), monotonic_ms: 7 });
+        let entry = Entry { receipt: "r".into(), submitted_ms: 5, clock_trusted: false, moment, submission };
         let line = entry.to_line();
         assert_eq!(line.matches('\n').count(), 1);
         let bytes = line.trim_end().as_bytes();

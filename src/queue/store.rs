@@ -4,7 +4,7 @@
 //! - `jobs`: media_id → [`Job`]; the truth of this file.
 //! - `receipts`: receipt → [`Entry`].
 //! - `expiry`: submission time, receipt → nothing.
-//! - `ready`: deadline, media_id → nothing; ids that are due, soonest deadline first.
+//! - `ready`: deadline (0 while the clock is unsure), media_id → nothing; ids that are due, soonest first.
 //! - `later`: due time (monotonic), media_id → deadline; meaningful within one run of the machine.
 //! - `failed`: media_id → nothing.
 //! - `meta`: format, journal position, counts at an orderly end.
@@ -13,7 +13,7 @@
 //! counts are made anew from `jobs`.
 
 use super::journal::Position;
-use super::record::{Entry, Failed, Job, JobState, ReceiptView, Submission};
+use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView, Submission};
 use super::{Claim, Counts};
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result, bail};
@@ -32,7 +32,7 @@ const FORMAT: u32 = 1;
 /// sled's default of 1 GB is for servers.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// Entries of `later` that status looks through for the oldest deadline.
+/// Entries of `ready` and `later` that status looks through for the oldest deadline.
 const LATER_SCAN_MAX: usize = 10_000;
 
 /// Receipts that one call of [`Store::expire`] lets go at most, so that nobody waits long for the lock.
@@ -134,7 +134,7 @@ impl Store {
             match job.state {
                 JobState::Waiting { .. } => {
                     self.counts.waiting += 1;
-                    self.ready.insert(timed_key(self.deadline_of(job.submitted_ms), &key), &[])?;
+                    self.ready.insert(timed_key(self.order_of(&job), &key), &[])?;
                 }
                 JobState::Saved(_) => self.counts.saved += 1,
                 JobState::Failed(_) => {
@@ -174,10 +174,11 @@ impl Store {
             if self.jobs.contains_key(id.as_str())? {
                 continue;
             }
-            let state = JobState::Waiting { attempts: 0, last_code: None };
-            let job = Job { receipt: entry.receipt.clone(), submitted_ms: entry.submitted_ms, state };
+            let state = JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 };
+            let (receipt, submitted_ms) = (entry.receipt.clone(), entry.submitted_ms);
+            let job = Job { receipt, submitted_ms, unsure: !entry.clock_trusted, state };
             self.put_job(id, &job)?;
-            self.ready.insert(timed_key(self.deadline_of(job.submitted_ms), id.as_str().as_bytes()), &[])?;
+            self.ready.insert(timed_key(self.order_of(&job), id.as_str().as_bytes()), &[])?;
             self.counts.waiting += 1;
         }
         Ok(())
@@ -194,27 +195,37 @@ impl Store {
         Ok(())
     }
 
-    pub fn first_ready(&self, claimed: &HashSet<MediaId>) -> Result<Option<Claim>> {
+    pub fn first_ready(&mut self, claimed: &HashSet<MediaId>, now: &Now) -> Result<Option<Claim>> {
         for entry in self.ready.iter() {
             let (key, _) = entry?;
             let id = id_of(&key)?;
             if claimed.contains(&id) {
                 continue;
             }
-            let Some(Job { receipt, submitted_ms, state: JobState::Waiting { attempts, .. } }) =
-                self.job(&id)?
-            else {
+            let Some(mut job) = self.job(&id)? else {
                 self.ready.remove(key)?;
                 continue;
             };
-            let entry: Entry = self.value(&self.receipts, &receipt)?.context("a job's receipt is missing")?;
+            let JobState::Waiting { attempts, last_code, in_a_row } = job.state.clone() else {
+                self.ready.remove(key)?;
+                continue;
+            };
+            let entry: Entry =
+                self.value(&self.receipts, &job.receipt)?.context("a job's receipt is missing")?;
+            let age_ms = age_ms(&job, entry.moment.as_ref(), now);
+            if job.unsure && now.wall_is_sure {
+                self.settle_time(&id, &mut job, age_ms, now)?;
+            }
             return Ok(Some(Claim {
                 media_id: id,
-                receipt,
-                submitted_ms,
+                receipt: job.receipt,
+                submitted_ms: entry.submitted_ms,
                 clock_trusted: entry.clock_trusted,
+                age_ms,
                 submission: Submission { ids: Vec::new(), ..entry.submission },
                 attempts,
+                last_code,
+                in_a_row,
             }));
         }
         Ok(None)
@@ -230,12 +241,13 @@ impl Store {
     /// Back to waiting, due at `due`. An `attempt` is counted under its code.
     pub fn postpone(&mut self, id: &MediaId, due: Duration, attempt: Option<&str>) -> Result<()> {
         let Some(mut job) = self.job(id)? else { return Ok(()) };
-        let JobState::Waiting { attempts, last_code } = &mut job.state else { return Ok(()) };
+        let JobState::Waiting { attempts, last_code, in_a_row } = &mut job.state else { return Ok(()) };
         if let Some(code) = attempt {
             *attempts += 1;
+            *in_a_row = if last_code.as_deref() == Some(code) { *in_a_row + 1 } else { 1 };
             *last_code = Some(code.to_owned());
         }
-        let deadline = self.deadline_of(job.submitted_ms);
+        let deadline = self.order_of(&job);
         self.put_job(id, &job)?;
         self.ready.remove(timed_key(deadline, id.as_str().as_bytes()))?;
         self.later.insert(timed_key(ms(due), id.as_str().as_bytes()), &deadline.to_be_bytes())?;
@@ -247,7 +259,7 @@ impl Store {
         let Some(mut job) = self.job(id)? else { return Ok(()) };
         let before = std::mem::replace(&mut job.state, state.clone());
         self.put_job(id, &job)?;
-        self.ready.remove(timed_key(self.deadline_of(job.submitted_ms), id.as_str().as_bytes()))?;
+        self.ready.remove(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
         match state {
             JobState::Failed(_) => self.failed.insert(id.as_str(), &[])?,
             _ => self.failed.remove(id.as_str())?,
@@ -263,8 +275,8 @@ impl Store {
         if !matches!(job.state, JobState::Failed(_)) {
             return Ok(false);
         }
-        self.set_state(id, &JobState::Waiting { attempts: 0, last_code: None })?;
-        self.ready.insert(timed_key(self.deadline_of(job.submitted_ms), id.as_str().as_bytes()), &[])?;
+        self.set_state(id, &JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 })?;
+        self.ready.insert(timed_key(self.order_of(&job), id.as_str().as_bytes()), &[])?;
         Ok(true)
     }
 
@@ -292,15 +304,31 @@ impl Store {
     }
 
     pub fn oldest_deadline_ms(&self) -> Result<Option<i64>> {
-        let mut oldest = match self.ready.first()? {
-            Some((key, _)) => Some(time_of(&key)?),
-            None => None,
-        };
+        let mut oldest: Option<i64> = None;
+        for entry in self.ready.iter().take(LATER_SCAN_MAX) {
+            let (key, _) = entry?;
+            let order = time_of(&key)?;
+            let deadline = self.deadline_behind(order, &key)?;
+            oldest = Some(oldest.map_or(deadline, |oldest| oldest.min(deadline)));
+            if order > 0 {
+                break;
+            }
+        }
         for entry in self.later.iter().take(LATER_SCAN_MAX) {
-            let deadline = time_of(&entry?.1)?;
+            let (key, order) = entry?;
+            let deadline = self.deadline_behind(time_of(&order)?, &key)?;
             oldest = Some(oldest.map_or(deadline, |oldest| oldest.min(deadline)));
         }
         Ok(oldest)
+    }
+
+    /// The deadline that an entry of `ready` or `later` stands for; as the wall clock has it where that is not
+    /// sure.
+    fn deadline_behind(&self, order: i64, timed_key: &[u8]) -> Result<i64> {
+        match order {
+            0 => Ok(self.job(&id_of(timed_key)?)?.map_or(i64::MAX, |job| self.deadline_of(&job))),
+            known => Ok(known),
+        }
     }
 
     /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed.
@@ -385,8 +413,43 @@ impl Store {
         }
     }
 
-    fn deadline_of(&self, submitted_ms: i64) -> i64 {
-        submitted_ms.saturating_add(self.deadline_ms).max(0)
+    /// The first part of a job's key in `ready`: its deadline, or 0 while that is not known.
+    fn order_of(&self, job: &Job) -> i64 {
+        if job.unsure { 0 } else { self.deadline_of(job) }
+    }
+
+    fn deadline_of(&self, job: &Job) -> i64 {
+        job.submitted_ms.saturating_add(self.deadline_ms).max(0)
+    }
+
+    /// The true time is known now, so the job's deadline is too: counted from the submission in the same run of
+    /// the machine, from this moment after another one. That is later than the truth, and only once.
+    fn settle_time(&mut self, id: &MediaId, job: &mut Job, age_ms: Option<i64>, now: &Now) -> Result<()> {
+        self.ready.remove(timed_key(self.order_of(job), id.as_str().as_bytes()))?;
+        job.submitted_ms = now.wall_ms - age_ms.unwrap_or(0);
+        job.unsure = false;
+        self.put_job(id, job)?;
+        self.ready.insert(timed_key(self.order_of(job), id.as_str().as_bytes()), &[])?;
+        Ok(())
+    }
+}
+
+/// The clocks at one moment.
+pub(super) struct Now {
+    pub monotonic: Duration,
+    pub boot_id: String,
+    pub wall_ms: i64,
+    pub wall_is_sure: bool,
+}
+
+/// How long ago a job was submitted; `None` when the clocks cannot tell.
+fn age_ms(job: &Job, moment: Option<&Moment>, now: &Now) -> Option<i64> {
+    match moment {
+        Some(moment) if job.unsure => {
+            (moment.boot_id == now.boot_id).then(|| ms(now.monotonic) - moment.monotonic_ms)
+        }
+        _ if job.unsure || !now.wall_is_sure => None,
+        _ => Some(now.wall_ms - job.submitted_ms),
     }
 }
 
@@ -409,6 +472,6 @@ fn parse_id(bytes: &[u8]) -> Result<MediaId> {
     MediaId::parse(text).map_err(|why| anyhow::anyhow!("a key that is no media_id: it {why}"))
 }
 
-fn ms(time: Duration) -> i64 {
+pub(super) fn ms(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
