@@ -6,7 +6,8 @@
 //!
 //! - what may pass is tried again later, with growing gaps and jitter, until the picture's 72 hours are over;
 //! - what concerns everybody (network, account, disk) pauses everybody and counts against nobody. When a pause
-//!   is over one single try goes ahead; the others follow when it has got an answer;
+//!   is over one single try goes ahead, another picture's; the rest follow when it has got an answer;
+//! - no answer at all counts against the picture once or twice; a third time in a row it concerns everybody;
 //! - what will never come goes to the failed list with its reason.
 //!
 //! A picture is never given up untried: its deadline is looked at only after an attempt has failed.
@@ -17,8 +18,10 @@ pub use pause::Paused;
 
 use crate::album::{Album, Facts, NotKept};
 use crate::ground::bell::Bell;
+use crate::ground::checked_clock::WALL_TOLERANCE_MS;
 use crate::ground::clock::SharedClock;
 use crate::ground::durable;
+use crate::ground::media_id::MediaId;
 use crate::ground::random::SharedRandom;
 use crate::ground::stop::Stop;
 use crate::queue::{Claim, Queue, SavedAs};
@@ -35,6 +38,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A worker without work looks again at least so often.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// A picture whose try has closed the way comes so long after the end of the pause: the probe is another's.
+const BEHIND_THE_PROBE: Duration = Duration::from_secs(1);
 
 /// An id that WeChat does not know waits at least this share of its age: half an hour old, four minutes.
 const UNKNOWN_ID_SHARE_OF_AGE: i64 = 8;
@@ -138,7 +144,7 @@ impl Collector {
             Gate::Open | Gate::Probe => {}
         }
         if let Some(fault) = self.disk_fault() {
-            self.close(&fault);
+            self.close(&fault, None);
             return Step::Idle(Duration::from_secs(1));
         }
         let Some(claim) = self.rooms.queue.claim() else {
@@ -146,9 +152,9 @@ impl Collector {
             return Step::Idle(self.rooms.queue.next_due().unwrap_or(IDLE_MAX));
         };
         // A panic in a library costs this attempt, not the worker.
-        let end = catch_unwind(AssertUnwindSafe(|| self.bring_home(&claim)))
+        let end = catch_unwind(AssertUnwindSafe(|| self.bring_home(&claim, now)))
             .unwrap_or_else(|_| Err(Fault::new("internal", "a panic while fetching")));
-        Step::Tried(self.settle(&claim, end))
+        Step::Tried(self.settle(&claim, now, end))
     }
 
     /// Why everybody waits, if everybody does.
@@ -167,13 +173,15 @@ impl Collector {
         self.totals_lock().clone()
     }
 
-    fn bring_home(&self, claim: &Claim) -> Result<SavedAs, Fault> {
-        let facts = facts_of(claim);
+    fn bring_home(&self, claim: &Claim, claimed_at: Duration) -> Result<SavedAs, Fault> {
+        let mut facts = facts_of(claim);
         // A crash may have come between the album's commit and the queue's.
         if let Some(saved) = self.rooms.album.find(&facts).map_err(|error| disk_fault_of(&error))? {
             return Ok(saved_as(saved));
         }
         let mut media = self.rooms.wechat.fetch(&claim.media_id)?;
+        // WeChat's answer may have told the true time just now.
+        facts.clock_trusted |= self.stamp_is_right(claim, claimed_at);
         let mut incoming = self.rooms.album.begin(facts).map_err(|error| disk_fault_of(&error))?;
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
@@ -186,7 +194,7 @@ impl Collector {
         self.rooms.album.commit(whole).map(saved_as).map_err(|error| disk_fault_of(&error))
     }
 
-    fn settle(&self, claim: &Claim, end: Result<SavedAs, Fault>) -> Tried {
+    fn settle(&self, claim: &Claim, claimed_at: Duration, end: Result<SavedAs, Fault>) -> Tried {
         let fault = match end {
             Ok(saved) => {
                 self.keep(claim, &saved);
@@ -195,16 +203,22 @@ impl Collector {
             Err(fault) => fault,
         };
         *self.totals_lock().failed_attempts.entry(fault.code.to_string()).or_default() += 1;
+        if self.pause_lock().concerns_everybody(&fault, &claim.media_id) {
+            let wait = self.close(&fault, Some(&claim.media_id));
+            self.rooms.queue.postpone(&claim.media_id, wait + BEHIND_THE_PROBE, None);
+            return Tried::Paused;
+        }
         match fault.outcome() {
-            Outcome::Pause(_) | Outcome::Operator | Outcome::RenewCredential => {
-                let wait = self.close(&fault);
-                // Behind the others, so that the next probe is another picture's.
-                self.rooms.queue.postpone(&claim.media_id, wait, None);
-                Tried::Paused
+            Outcome::RetryLater | Outcome::RetryAFewTimes(_) | Outcome::Gone | Outcome::NotAPicture => {
+                self.reopen(claim);
             }
+            // It proves nothing about the others.
+            _ => self.pause_lock().leave_probe(),
+        }
+        match fault.outcome() {
             Outcome::Gone | Outcome::NotAPicture => self.give_up(claim, &fault),
-            Outcome::RetryAFewTimes(times) if claim.attempts + 1 >= times => self.give_up(claim, &fault),
-            Outcome::RetryLater | Outcome::RetryAFewTimes(_) => self.try_later(claim, &fault),
+            Outcome::RetryAFewTimes(times) if in_a_row(claim, &fault) >= times => self.give_up(claim, &fault),
+            _ => self.try_later(claim, claimed_at, &fault),
         }
     }
 
@@ -216,19 +230,21 @@ impl Collector {
         totals.last_saved_ms = Some(self.clock.wall_ms());
         drop(totals);
         log::info!("saved {} ({} bytes)", saved.file, saved.bytes);
-        self.reopen();
+        self.reopen(claim);
+        self.pause_lock().forget(&claim.media_id);
     }
 
     fn give_up(&self, claim: &Claim, fault: &Fault) -> Tried {
         log::warn!("gave up {}: {fault}", claim.media_id);
         self.rooms.queue.fail(&claim.media_id, &fault.code, &fault.detail);
-        self.reopen();
+        self.pause_lock().forget(&claim.media_id);
         Tried::Failed
     }
 
-    fn try_later(&self, claim: &Claim, fault: &Fault) -> Tried {
-        self.reopen();
-        let age_ms = self.clock.wall_ms() - claim.submitted_ms;
+    fn try_later(&self, claim: &Claim, claimed_at: Duration, fault: &Fault) -> Tried {
+        // Where the clocks cannot tell it counts as young: a wrong clock must not end a picture's life. As soon
+        // as WeChat has answered once, they can.
+        let age_ms = self.age_ms(claim, claimed_at).unwrap_or(0);
         let deadline_ms = i64::try_from(self.options.deadline.as_millis()).unwrap_or(i64::MAX);
         if age_ms >= deadline_ms {
             let last = Fault::new("expired", fault.to_string());
@@ -253,9 +269,9 @@ impl Collector {
     }
 
     /// Everybody waits; says so when it is news. Returns how long.
-    fn close(&self, fault: &Fault) -> Duration {
-        let (wait, is_news) =
-            self.pause_lock().close(fault, self.clock.monotonic(), self.clock.wall_ms(), &self.random);
+    fn close(&self, fault: &Fault, cause: Option<&MediaId>) -> Duration {
+        let (now, wall_ms) = (self.clock.monotonic(), self.clock.wall_ms());
+        let (wait, is_news) = self.pause_lock().close(fault, cause, now, wall_ms, &self.random);
         if is_news {
             log::warn!("everything waits: {fault}. {}", fault.entry().remedy.en);
         }
@@ -263,11 +279,24 @@ impl Collector {
     }
 
     /// WeChat has answered for one picture, so nothing stands in the way of the others.
-    fn reopen(&self) {
-        if self.pause_lock().open() {
+    fn reopen(&self, claim: &Claim) {
+        if self.pause_lock().open_for(&claim.media_id) {
             log::info!("going on");
             self.rooms.queue.bell().ring();
         }
+    }
+
+    /// How long ago the picture of a claim was submitted; `None` when the clocks cannot tell.
+    fn age_ms(&self, claim: &Claim, claimed_at: Duration) -> Option<i64> {
+        let since_claim = self.clock.monotonic().saturating_sub(claimed_at);
+        claim.age_ms.map(|age_ms| age_ms + i64::try_from(since_claim.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether a stamp that was made by an unsure clock turns out to be right.
+    fn stamp_is_right(&self, claim: &Claim, claimed_at: Duration) -> bool {
+        let true_ms = self.age_ms(claim, claimed_at).map(|age_ms| self.clock.wall_ms() - age_ms);
+        let is_near = |true_ms: i64| true_ms.abs_diff(claim.submitted_ms) <= WALL_TOLERANCE_MS.unsigned_abs();
+        self.clock.wall_is_sure() && true_ms.is_some_and(is_near)
     }
 
     fn disk_fault(&self) -> Option<Fault> {
@@ -288,6 +317,12 @@ impl Collector {
     fn totals_lock(&self) -> MutexGuard<'_, Totals> {
         self.totals.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// How often the picture has met this very fault without another one between, this time included.
+fn in_a_row(claim: &Claim, fault: &Fault) -> u32 {
+    let is_same = claim.last_code.as_deref() == Some(&*fault.code);
+    if is_same { claim.in_a_row + 1 } else { 1 }
 }
 
 fn facts_of(claim: &Claim) -> Facts {

@@ -12,7 +12,10 @@ use std::fmt;
 pub enum Outcome {
     /// May pass by itself; the picture is tried again later, until its deadline.
     RetryLater,
-    /// As [`Outcome::RetryLater`], but given up after so many attempts: it is not expected to pass.
+    /// As [`Outcome::RetryLater`], and it says nothing about the picture: several in a row without any answer
+    /// between them are one fact about everybody.
+    RetryTogether,
+    /// As [`Outcome::RetryLater`], but given up after so many of the same in a row: it is not expected to pass.
     RetryAFewTimes(u32),
     /// The access_token is dead: renew it once, try once more; still dead: everybody waits.
     RenewCredential,
@@ -82,6 +85,13 @@ impl Fault {
     pub fn outcome(&self) -> Outcome {
         self.entry().outcome
     }
+
+    /// Whether it may be over in seconds, without anybody doing anything.
+    pub fn may_pass_soon(&self) -> bool {
+        let probed = Outcome::Pause(PauseLength::UntilProbe);
+        let outcome = self.outcome();
+        outcome == Outcome::RetryLater || outcome == Outcome::RetryTogether || outcome == probed
+    }
 }
 
 impl fmt::Display for Fault {
@@ -129,7 +139,7 @@ const WHITELIST: [&str; 2] = [
 
 /// Every code that is known, from the official list and from field reports.
 pub static TABLE: &[Entry] = &[
-    line("-1", Outcome::RetryLater, ["微信系统繁忙", "WeChat is busy"], WAIT),
+    line("-1", Outcome::RetryTogether, ["微信系统繁忙", "WeChat is busy"], WAIT),
     line(
         "40001",
         Outcome::RenewCredential,
@@ -305,12 +315,21 @@ pub static TABLE: &[Entry] = &[
         WAIT,
     ),
     line("empty-body", Outcome::RetryLater, ["微信返回了空内容", "WeChat answered with nothing"], WAIT),
+    line(
+        "no-answer",
+        Outcome::RetryTogether,
+        ["微信没有回答", "WeChat took the request and did not answer"],
+        [
+            "检查盒子的网络；恢复后会自动继续",
+            "check the box's network; it goes on by itself when that is back",
+        ],
+    ),
     line("stalled", Outcome::RetryLater, ["传输停滞", "the transfer stalled"], WAIT),
     line("reset", Outcome::RetryLater, ["连接被重置", "the connection was reset"], WAIT),
     line("garbage", Outcome::RetryLater, ["返回内容无法解析", "the answer makes no sense"], WAIT),
     line(
         "http-status",
-        Outcome::RetryLater,
+        Outcome::RetryTogether,
         ["微信返回了 HTTP 错误", "WeChat answered with an HTTP error"],
         WAIT,
     ),
