@@ -30,6 +30,8 @@ pub struct Call<'a> {
     pub target: &'a str,
     /// A JSON body makes it a POST.
     pub json: Option<String>,
+    /// Making it twice does no harm, so that another host may be asked when one took it and did not answer.
+    pub is_repeatable: bool,
 }
 
 /// The calls to WeChat's API.
@@ -69,7 +71,7 @@ impl Api {
         self.lock().clock_offset_ms
     }
 
-    /// Makes the call; hosts that cannot be reached are passed over.
+    /// Makes the call; hosts that cannot be reached, or do not answer, are passed over.
     pub fn call(&self, call: &Call<'_>) -> Result<Answer, Fault> {
         let first = self.preferred();
         let mut last = Fault::new("network", "no host is configured in wechat.api_urls");
@@ -81,7 +83,8 @@ impl Api {
                     return Ok(answer);
                 }
                 Err(Unanswered::Unreached(fault)) => last = fault,
-                Err(Unanswered::Broken(fault)) => return Err(fault),
+                Err(Unanswered::Silent(fault)) if call.is_repeatable => last = fault,
+                Err(Unanswered::Silent(fault) | Unanswered::Broken(fault)) => return Err(fault),
             }
         }
         Err(last)
@@ -145,6 +148,7 @@ impl Api {
             state.preferred_since = self.clock.monotonic();
         }
         if let Some(date_ms) = answer.header("date").and_then(http_date_ms) {
+            self.clock.learn_true_ms(date_ms);
             state.clock_offset_ms = Some(date_ms - self.clock.wall_ms());
         }
     }
@@ -157,13 +161,18 @@ impl Api {
 enum Unanswered {
     /// Nothing was exchanged: another host may be asked.
     Unreached(Fault),
-    /// Something was: asking another host could do the same thing twice.
+    /// The request went out and no answer's head came back: whether the host acted on it is not known.
+    Silent(Fault),
+    /// An answer came that is none.
     Broken(Fault),
 }
 
 fn unanswered(passage: Passage) -> Unanswered {
     match passage.finish().fault {
         Some(fault) if fault.is_connection_failure() => Unanswered::Unreached(fault_of(&fault)),
+        Some(fault @ (PassageFault::NoAnswer | PassageFault::Reset | PassageFault::FirstByteTimeLimit)) => {
+            Unanswered::Silent(Fault::new("no-answer", fault.to_string()))
+        }
         Some(fault) => Unanswered::Broken(fault_of(&fault)),
         None => Unanswered::Broken(Fault::new("garbage", "the answer's head makes no sense")),
     }

@@ -25,15 +25,22 @@ use std::time::Duration;
 
 /// A token is renewed so long before its end; `stable_token` rolls over within its last 300 s.
 const RENEW_BEFORE: Duration = Duration::from_secs(240);
+/// Should it come back without a new life all the same, the keeper does not ask more often than this.
+const RENEW_EVERY_AT_MOST: Duration = Duration::from_secs(30);
+/// What a token lives at most, and what one is taken to live whose life makes no sense.
+const TOKEN_LIFE_MAX_S: u64 = 7200;
+const TOKEN_LIFE_MIN_S: u64 = 30;
 /// A ticket's life from its first issue.
 const TICKET_LIFE: Duration = Duration::from_secs(7200);
 /// How often the ticket is fetched again while it is young, near its end, and when a page doubts it.
 const TICKET_EVERY: Duration = Duration::from_secs(25 * 60);
 const TICKET_EVERY_NEAR_END: Duration = Duration::from_secs(120);
 const TICKET_DOUBTED: Duration = Duration::from_secs(60);
-/// After a failed renewal nobody asks again for so long, doubled up to the longest.
+/// After a failed renewal nobody asks again for so long, doubled up to the longest: a person may need minutes,
+/// a network that is back should be used at once.
 const FAILURE_WAIT: Duration = Duration::from_secs(5);
 const FAILURE_WAIT_MAX: Duration = Duration::from_secs(300);
+const PASSING_FAILURE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Our own bounds on forced renewals; WeChat's are 30 s and 20 a day.
 const FORCE_EVERY: Duration = Duration::from_secs(600);
 const FORCES_A_DAY: usize = 10;
@@ -100,6 +107,7 @@ struct Failure {
 
 struct Token {
     value: String,
+    landed: Duration,
     ends: Duration,
 }
 
@@ -117,6 +125,8 @@ struct Persisted {
     token: Option<(String, u64)>,
     ticket: Option<(String, u64)>,
     ticket_first_seen_wall_ms: i64,
+    #[serde(default)]
+    forced_at: Vec<u64>,
 }
 
 impl Credentials {
@@ -183,8 +193,8 @@ impl Credentials {
         let due = {
             let state = self.lock();
             let waits = state.failure.as_ref().is_some_and(|failure| now < failure.until);
-            let old = state.token.as_ref().is_none_or(|token| now + RENEW_BEFORE >= token.ends);
-            (old && !waits).then(|| state.token.as_ref().map(|token| token.value.clone()))
+            (now >= state.token_due() && !waits)
+                .then(|| state.token.as_ref().map(|token| token.value.clone()))
         };
         if let Some(old) = due
             && let Err(fault) = self.renew_ahead(old.as_deref())
@@ -220,10 +230,9 @@ impl Credentials {
     fn next_due(&self) -> Duration {
         let now = self.options.clock.monotonic();
         let state = self.lock();
-        let token_due = match (&state.failure, &state.token) {
-            (Some(failure), _) => failure.until,
-            (None, Some(token)) => token.ends.saturating_sub(RENEW_BEFORE),
-            (None, None) => now,
+        let token_due = match &state.failure {
+            Some(failure) => state.token_due().max(failure.until),
+            None => state.token_due(),
         };
         let due = if state.token.is_some() { token_due.min(state.ticket_due()) } else { token_due };
         due.saturating_sub(now).clamp(Duration::from_millis(200), KEEP_AT_LEAST_EVERY)
@@ -238,8 +247,9 @@ impl Credentials {
         self.renew(None)
     }
 
-    /// A token other than `dead`: the cached one if somebody has renewed it meanwhile, else a new one. One
-    /// caller asks WeChat, the others wait for the result; after a failure nobody asks for a while.
+    /// A token to be used in place of `dead`: the cached one if somebody has renewed it meanwhile, else what
+    /// WeChat gives, which may be the same again. One caller asks, those who come meanwhile take what it got;
+    /// after a failure nobody asks for a while.
     fn renew(&self, dead: Option<&str>) -> Result<String, Fault> {
         self.fly(dead, true)
     }
@@ -252,10 +262,11 @@ impl Credentials {
     fn fly(&self, old: Option<&str>, old_is_dead: bool) -> Result<String, Fault> {
         let now = self.options.clock.monotonic();
         let mut state = self.lock();
+        let refreshes_before = state.refreshes;
         loop {
-            let alive =
-                state.token.as_ref().filter(|token| now < token.ends && Some(token.value.as_str()) != old);
-            if let Some(token) = alive {
+            let is_new = state.refreshes != refreshes_before;
+            let usable = |token: &&Token| now < token.ends && (is_new || Some(token.value.as_str()) != old);
+            if let Some(token) = state.token.as_ref().filter(usable) {
                 return Ok(token.value.clone());
             }
             if let Some(failure) = state.failure.as_ref().filter(|failure| now < failure.until) {
@@ -282,7 +293,8 @@ impl Credentials {
             log::warn!("stable_token keeps handing out a token that WeChat refuses; forcing a new one");
             return self.fetch_token(true);
         }
-        Err(Fault::from_errcode(40001, "stable_token keeps handing out a token that WeChat refuses"))
+        // WeChat says that this is the one; it may have been refused by mistake.
+        Ok(fetched)
     }
 
     /// Whether a forced renewal is within our own bounds; counts it.
@@ -305,26 +317,37 @@ impl Credentials {
                 let body = serde_json::json!({
                     "grant_type": "client_credential", "appid": app_id, "secret": app_secret, "force_refresh": force,
                 });
-                let call = Call { target: "/cgi-bin/stable_token", json: Some(body.to_string()) };
+                let call = Call {
+                    target: "/cgi-bin/stable_token",
+                    json: Some(body.to_string()),
+                    is_repeatable: !force,
+                };
                 self.options.api.call_for_reply(&call)?
             }
             TokenKind::Classic => {
                 let target =
                     format!("/cgi-bin/token?grant_type=client_credential&appid={app_id}&secret={app_secret}");
-                self.options.api.call_for_reply(&Call { target: &target, json: None })?
+                self.options.api.call_for_reply(&Call {
+                    target: &target,
+                    json: None,
+                    is_repeatable: false,
+                })?
             }
         };
         let token = reply.text("access_token").filter(|token| is_harmless(token));
         let seconds = reply.number("expires_in").and_then(|seconds| u64::try_from(seconds).ok());
         match (token, seconds) {
-            (Some(token), Some(seconds)) => Ok((token.to_owned(), seconds.min(7200))),
+            (Some(token), Some(seconds)) => {
+                Ok((token.to_owned(), seconds.clamp(TOKEN_LIFE_MIN_S, TOKEN_LIFE_MAX_S)))
+            }
             _ => Err(Fault::new("garbage", "the answer holds no usable access_token")),
         }
     }
 
     fn fetch_ticket(&self, token: &str) -> Result<String, Fault> {
         let target = format!("/cgi-bin/ticket/getticket?access_token={token}&type=jsapi");
-        let reply = self.options.api.call_for_reply(&Call { target: &target, json: None })?;
+        let call = Call { target: &target, json: None, is_repeatable: true };
+        let reply = self.options.api.call_for_reply(&call)?;
         match reply.text("ticket").filter(|ticket| is_harmless(ticket)) {
             Some(ticket) => Ok(ticket.to_owned()),
             None => Err(Fault::new("garbage", "the answer holds no usable jsapi_ticket")),
@@ -367,6 +390,7 @@ impl Credentials {
             ticket: state.ticket.as_ref().map(|ticket| (ticket.value.clone(), ticket.first_seen.as_secs())),
             ticket_first_seen_wall_ms: clock.wall_ms()
                 - i64::try_from(now.saturating_sub(first_seen).as_millis()).unwrap_or(0),
+            forced_at: state.forced_at.iter().map(Duration::as_secs).collect(),
         };
         let text = serde_json::to_vec(&persisted).unwrap_or_default();
         if let Err(error) = durable::replace_private(file, &text) {
@@ -391,7 +415,8 @@ impl Flight<'_> {
         match fetched {
             Ok((value, seconds)) => {
                 log::info!("got an access_token for {seconds} s");
-                state.token = Some(Token { value: value.clone(), ends: now + Duration::from_secs(seconds) });
+                let ends = now + Duration::from_secs(seconds);
+                state.token = Some(Token { value: value.clone(), landed: now, ends });
                 state.failure = None;
                 state.refreshes += 1;
                 self.credentials.persist(&state);
@@ -414,6 +439,12 @@ impl Drop for Flight<'_> {
 }
 
 impl State {
+    /// When the keeper renews the token: at once without one, else ahead of its end.
+    fn token_due(&self) -> Duration {
+        let Some(token) = &self.token else { return Duration::ZERO };
+        token.ends.saturating_sub(RENEW_BEFORE).max(token.landed + RENEW_EVERY_AT_MOST)
+    }
+
     fn ticket_due(&self) -> Duration {
         if let Some(failure) = &self.ticket_failure {
             return failure.until;
@@ -433,7 +464,8 @@ impl State {
 impl Failure {
     fn after(previous: Option<Failure>, fault: Fault, now: Duration) -> Failure {
         let count = previous.map_or(0, |previous| previous.count) + 1;
-        let wait = FAILURE_WAIT.saturating_mul(1 << (count - 1).min(10)).min(FAILURE_WAIT_MAX);
+        let longest = if fault.may_pass_soon() { PASSING_FAILURE_WAIT_MAX } else { FAILURE_WAIT_MAX };
+        let wait = FAILURE_WAIT.saturating_mul(1 << (count - 1).min(10)).min(longest);
         Failure { fault, count, until: now + wait }
     }
 }
@@ -453,13 +485,18 @@ fn restore(options: &CredentialsOptions) -> Option<State> {
     }
     let now = options.clock.monotonic();
     if persisted.boot_id == options.clock.boot_id() {
-        let token = persisted.token.map(|(value, ends)| Token { value, ends: Duration::from_secs(ends) });
+        let token = persisted.token.map(|(value, ends)| {
+            let ends = Duration::from_secs(ends).min(now + Duration::from_secs(TOKEN_LIFE_MAX_S));
+            Token { value, landed: Duration::ZERO, ends }
+        });
         let ticket = persisted.ticket.map(|(value, first_seen)| Ticket {
             value,
             first_seen: Duration::from_secs(first_seen).min(now),
             fetched: None,
         });
-        return Some(State { token: token.filter(|token| now < token.ends), ticket, ..State::default() });
+        let forced_at = persisted.forced_at.into_iter().map(Duration::from_secs).collect();
+        let token = token.filter(|token| now < token.ends);
+        return Some(State { token, ticket, forced_at, ..State::default() });
     }
     // After a reboot the token's end cannot be believed, and asking for it costs nothing. The ticket may serve
     // pages until it was fetched again, if the wall clock says that it is still young.

@@ -45,7 +45,7 @@ pub(super) fn fetch(api: &Api, credentials: &Credentials, media_id: &MediaId) ->
 
 fn fetch_with(api: &Api, token: &str, media_id: &MediaId) -> Result<Media, Fault> {
     let target = format!("/cgi-bin/media/get?access_token={token}&media_id={media_id}");
-    let mut answer = api.call(&Call { target: &target, json: None })?;
+    let mut answer = api.call(&Call { target: &target, json: None, is_repeatable: true })?;
     let peeked = answer.read_up_to(PEEK_BYTES)?;
     match first_visible(&peeked) {
         Some(b'{') => Err(json_fault(&mut answer, peeked)?),
