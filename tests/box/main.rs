@@ -4,6 +4,7 @@
 
 mod contract;
 mod demo;
+mod hostile;
 mod house;
 mod operate;
 mod packaging;

@@ -80,13 +80,30 @@ impl Program {
         Program::serve_in(tempfile::tempdir().unwrap(), simulator, extra)
     }
 
+    /// As [`Program::serve`], with at most `open_files` descriptors.
+    pub fn serve_with_open_files(open_files: u32, simulator: &Simulator) -> Program {
+        let mut shell = Command::new("/bin/sh");
+        shell.env_clear().stdin(Stdio::null());
+        shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &open_files.to_string()]);
+        shell.arg(env!("CARGO_BIN_EXE_tubox"));
+        Program::start(shell, tempfile::tempdir().unwrap(), simulator, &[])
+    }
+
     /// As [`Program::serve`], on a folder of an earlier box.
     pub fn serve_in(folder: TempDir, simulator: &Simulator, extra: &[(&str, &str)]) -> Program {
+        Program::start(tubox(), folder, simulator, extra)
+    }
+
+    fn start(
+        mut command: Command,
+        folder: TempDir,
+        simulator: &Simulator,
+        extra: &[(&str, &str)],
+    ) -> Program {
         let data_dir = folder.path().join("data");
         let verify_dir = folder.path().join("verify");
         std::fs::create_dir_all(&verify_dir).unwrap();
         let options = SimulatorOptions::loopback(SystemClock::shared(), OsRandom::shared());
-        let mut command = tubox();
         command
             .args(["serve", "--config", "/dev/null"])
             .env("TUBOX_LISTEN", "127.0.0.1:0")
@@ -117,6 +134,11 @@ impl Program {
     /// Everything that was logged so far.
     pub fn log_text(&self) -> String {
         self.log.lines.lock().unwrap().join("\n")
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn pictures_dir(&self) -> std::path::PathBuf {

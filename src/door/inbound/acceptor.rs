@@ -47,7 +47,7 @@ fn recover(house: &House, error: &io::Error) -> bool {
         // This connection failed, not the listener.
         (ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted, _) => false,
         (_, Some(EMFILE | ENFILE)) => {
-            house.tally.evicted.add(u64::from(house.roster.evict_one()));
+            house.tally.evicted.add(house.roster.evict_one(|_| true));
             house.stop.wait(ACCEPT_AGAIN_AFTER)
         }
         _ => house.stop.wait(ACCEPT_AGAIN_AFTER),

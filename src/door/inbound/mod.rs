@@ -18,18 +18,21 @@
 //! | 504 | tiny_http did not answer within `upstream_within` |
 //! | 505 | another version than HTTP/1.0 and 1.1: HTTP/0.9, the HTTP/2 preface |
 //!
-//! Each of them ends the connection. No answer at all: a connection that is idle for `idle_within`, gives way
-//! while it rests (see `roster`), or stops reading for `write_stall`.
+//! Each of them ends the connection. No answer at all: a connection that is idle for `idle_within`, gives way to
+//! others (see `roster`), or stops reading for `write_stall`.
 //!
 //! The files: [`head`], [`chunked`], [`answer`], [`refusal`] and [`client_address`] are pure, bytes in and
-//! bytes out. `roster` counts seats, `acceptor` fills them, `visit` is one connection's life, `paced` bounds its
-//! waiting, `tally` counts. The door does not know routes; it knows tiny_http only as something
+//! bytes out. `roster` counts seats, `allowance` what they share, `descriptors` says how many of both the process
+//! can bear, `acceptor` fills the seats, `visit` is one connection's life, `paced` bounds its waiting, `tally`
+//! counts. The door does not know routes; it knows tiny_http only as something
 //! that speaks HTTP/1.1 on a socket and must never run out of file descriptors.
 
 mod acceptor;
+mod allowance;
 pub mod answer;
 pub mod chunked;
 pub mod client_address;
+mod descriptors;
 pub mod head;
 mod paced;
 pub mod refusal;
@@ -45,11 +48,13 @@ pub use tally::InboundCounters;
 
 use crate::ground::clock::Deadline;
 use crate::ground::stop::Stop;
+use allowance::Allowance;
+use descriptors::Budget;
 use roster::{Roster, RosterLimits};
-use rustix::process::{Resource, getrlimit};
 use socket2::{SockAddr, SockRef};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -59,12 +64,8 @@ use tally::Tally;
 /// The header in which the door tells the client's address to the web room. It never comes from outside.
 pub const CLIENT_ADDRESS_HEADER: &str = "X-Tubox-Client";
 
-/// Descriptors that one connection with a request in hand costs this process: its socket, our end of the way
-/// inside, and tiny_http's end, which it duplicates.
-const DESCRIPTORS_PER_CONNECTION: u64 = 4;
-
-/// Descriptors left to everybody else: files, downloads, the database.
-const DESCRIPTORS_RESERVED: u64 = 128;
+/// Connections that may wait to be accepted; the system may have a lower limit.
+const WAITING_OUTSIDE_MAX: i32 = 1024;
 
 /// How long the acceptor waits after an error that another try at once would only repeat.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -102,8 +103,14 @@ pub struct InboundLimits {
     pub upstream_within: Duration,
     /// How long a client may take no byte of an answer.
     pub write_stall: Duration,
-    /// A whole answer.
+    /// Each 64 KiB of an answer.
     pub answer_within: Duration,
+    /// Requests that are with tiny_http, or whose answers still come from it, at a time; no more than it has
+    /// handlers, so that each of them has one. When all are taken by answers, the one whose client has taken
+    /// nothing for longest is cut.
+    pub inside_max: usize,
+    /// Bytes of all request bodies above 16 KiB that are in memory at a time.
+    pub large_bodies_bytes_max: u64,
 }
 
 impl Default for InboundLimits {
@@ -121,7 +128,9 @@ impl Default for InboundLimits {
             requests_per_connection_max: 1000,
             upstream_within: Duration::from_secs(30),
             write_stall: Duration::from_secs(10),
-            answer_within: Duration::from_secs(30 * 60),
+            answer_within: Duration::from_secs(60),
+            inside_max: 32,
+            large_bodies_bytes_max: 8 * 1024 * 1024,
         }
     }
 }
@@ -144,17 +153,26 @@ struct House {
     trusted_proxies: Vec<IpAddr>,
     tally: Tally,
     roster: Roster,
+    ways_inside: Allowance,
+    large_bodies: Allowance,
+    /// Where numbers of descriptors begin that mean that hardly any is left.
+    descriptors_short_from: u64,
     stop: Stop,
     quiet_until: Mutex<Option<Deadline>>,
 }
 
 impl House {
-    fn new(options: InboundOptions, connections_max: usize) -> House {
+    fn new(options: InboundOptions, budget: Budget) -> House {
+        let largest_body = options.limits.body_bytes_max as u64;
         House {
             roster: Roster::new(RosterLimits {
-                connections_max,
+                connections_max: budget.connections_max,
                 per_holder_max: options.limits.connections_per_address_max.max(1),
+                leaving_max: budget.leaving_max,
             }),
+            ways_inside: Allowance::new(budget.inside_max as u64),
+            large_bodies: Allowance::new(options.limits.large_bodies_bytes_max.max(largest_body)),
+            descriptors_short_from: budget.short_from,
             limits: options.limits,
             upstream: options.upstream,
             trusted_proxies: options.trusted_proxies.into_iter().map(client_address::plain).collect(),
@@ -162,6 +180,11 @@ impl House {
             stop: Stop::new(),
             quiet_until: Mutex::default(),
         }
+    }
+
+    /// Whether `descriptor`, the lowest free number a moment ago, says that tiny_http could be left without.
+    fn is_short_of_descriptors(&self, descriptor: RawFd) -> bool {
+        u64::try_from(descriptor).is_ok_and(|number| number >= self.descriptors_short_from)
     }
 
     /// Logs a trouble that strangers can cause as often as they like; at most one in [`REPORT_EVERY`].
@@ -188,17 +211,20 @@ impl InboundDoor {
     pub fn open(listener: TcpListener, options: InboundOptions) -> io::Result<InboundDoor> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(false)?;
+        // Listening once more only makes the queue longer. Whoever finds it full tries again after a second.
+        SockRef::from(&listener).listen(WAITING_OUTSIDE_MAX)?;
         // A path too long for a socket would otherwise fail with every request.
         SockAddr::unix(&options.upstream)?;
-        let asked = options.limits.connections_max;
-        let connections_max = connections_within(getrlimit(Resource::Nofile).current, asked);
-        if connections_max < asked {
+        let budget = Budget::of_process(&options.limits);
+        if budget.connections_max < options.limits.connections_max {
             log::warn!(
-                "the limit of open files allows {connections_max} client connections instead of {asked}; \
-                 raise it (systemd: LimitNOFILE=4096)"
+                "the limit of open files allows {} client connections instead of {}; raise it (systemd: \
+                 LimitNOFILE=4096)",
+                budget.connections_max,
+                options.limits.connections_max
             );
         }
-        let house = Arc::new(House::new(options, connections_max));
+        let house = Arc::new(House::new(options, budget));
         let listener = Arc::new(listener);
         let (shared_house, shared_listener) = (Arc::clone(&house), Arc::clone(&listener));
         let acceptor = thread::Builder::new()
@@ -248,14 +274,6 @@ impl Drop for InboundDoor {
     fn drop(&mut self) {
         self.close(Duration::ZERO);
     }
-}
-
-/// The connections of `asked` that a limit of open files allows; at least a few, since none would be no door.
-fn connections_within(open_files_max: Option<u64>, asked: usize) -> usize {
-    let allowed = open_files_max.map_or(u64::MAX, |limit| {
-        (limit.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION).max(8)
-    });
-    asked.min(usize::try_from(allowed).unwrap_or(usize::MAX)).max(1)
 }
 
 /// `address` as somebody on this machine can call it.

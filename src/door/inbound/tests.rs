@@ -1,5 +1,6 @@
 //! The whole door over real sockets, in front of a real tiny_http.
 
+mod crowded;
 mod odd_answers;
 
 use super::*;
@@ -441,9 +442,11 @@ fn call_with_little_room(door: &InboundDoor) -> TcpStream {
 
 #[test]
 fn who_stops_reading_is_cut_by_stall_or_by_the_whole() {
+    // 32 MiB are 513 pieces.
+    let hurried = Duration::from_millis(4);
     for limits in [
         InboundLimits { write_stall: SOON, ..free() },
-        InboundLimits { write_stall: PATIENCE * 2, answer_within: SOON, ..free() },
+        InboundLimits { write_stall: PATIENCE * 2, answer_within: hurried, ..free() },
     ] {
         let house = open_box(limits);
         let mut client = call_with_little_room(&house.door);
@@ -451,8 +454,13 @@ fn who_stops_reading_is_cut_by_stall_or_by_the_whole() {
         until("the answer begins", || house.door.counters().requests == 1);
         assert!(house.door.house.roster.wait_empty(PATIENCE), "a stopped reader holds its thread");
         assert!(house.door.counters().bytes_out < HUGE_BYTES as u64);
-        // The handler is free again, and others are served.
-        assert_eq!(get(&mut call(&house.door), "/").status, 200);
+        // The handler is free again, and others are served, though a small answer may be late as well.
+        until("others are served", || {
+            let mut other = call(&house.door);
+            send(&mut other, "GET / HTTP/1.0\r\n\r\n");
+            let mut answer = String::new();
+            other.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200 ")
+        });
     }
 }
 
@@ -559,7 +567,8 @@ fn closing_cuts_what_does_not_finish() {
 fn the_acceptor_survives_what_accepting_can_fail_with() {
     let scratch = Scratch::new();
     let options = InboundOptions { limits: free(), upstream: scratch.socket(), trusted_proxies: Vec::new() };
-    let house = Arc::new(House::new(options, 8));
+    let budget = Budget::within(None, 0, &free());
+    let house = Arc::new(House::new(options, budget));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = BufReader::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let mut steps = 0;
@@ -584,13 +593,4 @@ fn the_acceptor_survives_what_accepting_can_fail_with() {
     house.roster.cut_resting();
     assert_ended(&mut client);
     assert!(house.roster.wait_empty(PATIENCE));
-}
-
-#[test]
-fn open_files_bound_the_connections() {
-    assert_eq!(connections_within(None, 512), 512);
-    assert_eq!(connections_within(Some(4096), 512), 512);
-    assert_eq!(connections_within(Some(1024), 512), 224);
-    assert_eq!(connections_within(Some(64), 512), 8);
-    assert_eq!(connections_within(Some(64), 2), 2);
 }

@@ -2,6 +2,7 @@
 //! of its own, its answer framed and passed back; then the next one.
 
 use super::House;
+use super::allowance::{Allowance, Share};
 use super::answer::{AnswerBody, AnswerHead, parse_answer};
 use super::chunked::{ChunkedDecoder, ChunkedFault};
 use super::client_address::client_address;
@@ -14,18 +15,33 @@ use crate::ground::clock::Deadline;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Bytes asked for in one read of a head: an ordinary head fits, and idle connections hold no more.
 const READ_BYTES: usize = 2 * 1024;
 
-/// Bytes of an answer that are gathered before the first write, so that a small answer is one packet train.
-const GATHER_BYTES: usize = 16 * 1024;
+/// Bytes asked for in one read of a body or an answer.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// An answer up to this size is taken whole from inside before its first byte goes out: it leaves as one packet
+/// train, and a client that reads slowly keeps nobody inside waiting.
+const GATHER_BYTES: u64 = 64 * 1024;
+
+/// A request body up to this size costs nothing of the allowance for large ones.
+const SMALL_BODY_BYTES: u64 = 16 * 1024;
+
+/// How long one waits for a share of an allowance before somebody is made to give theirs back.
+pub(super) const SHARE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long tiny_http's socket may take to take a connection; longer only when its accept thread is gone.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// No answer takes longer, whatever its length; far enough to add to any moment.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is read and thrown away after a last answer, so that the client sees it and not a reset: some clients
 /// read only after they have sent everything.
@@ -51,6 +67,63 @@ pub(super) struct Visit<'h> {
     buffer: Vec<u8>,
     /// Whether the request at hand is a HEAD, whose answer has no body.
     head_only: bool,
+}
+
+/// A body as it came, and what it costs.
+struct Body<'h> {
+    bytes: Vec<u8>,
+    _large: Option<LargeBody<'h>>,
+}
+
+/// A share of the allowance for large bodies.
+struct LargeBody<'h> {
+    seat: &'h Seat,
+    _share: Share<'h>,
+}
+
+impl Drop for LargeBody<'_> {
+    fn drop(&mut self) {
+        self.seat.has_large_body.store(false, Ordering::Release);
+    }
+}
+
+/// A way inside, with a request on it.
+struct Inside<'h> {
+    stream: Arc<UnixStream>,
+    seat: &'h Seat,
+    _share: Share<'h>,
+}
+
+impl Inside<'_> {
+    fn paced(&self, deadline: Deadline, stall: Duration) -> Paced<'_, UnixStream> {
+        Paced { socket: &*self.stream, deadline, stall }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.seat.detach();
+    }
+}
+
+/// The client as a place to write to; whatever it takes is noted.
+struct Sink<'h> {
+    house: &'h House,
+    seat: &'h Seat,
+    paced: Paced<'h, TcpStream>,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.paced.write(buffer)?;
+        self.house.roster.pass(self.seat);
+        self.house.tally.bytes_out.add(count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<'h> Visit<'h> {
@@ -91,16 +164,14 @@ impl<'h> Visit<'h> {
     /// One request and its answer; whether the connection can be used again.
     fn serve_one(&mut self, last: bool) -> Result<bool, Parting> {
         let head = self.read_head()?;
+        self.house.tally.requests.add(1);
+        let body = self.read_body(&head)?;
         if !self.seat.rise() {
             return Err(Parting::Left);
         }
-        self.house.tally.requests.add(1);
-        let body = self.read_body(&head)?;
-        let inside = self.hand_on(&head, &body).map_err(Parting::Refused)?;
+        let inside = self.hand_on(&head, &body.bytes)?;
         drop(body);
-        let outcome = self.pass_back(&inside, &head, head.keep_alive && !last);
-        self.seat.detach();
-        outcome
+        self.pass_back(inside, &head, head.keep_alive && !last)
     }
 
     fn read_head(&mut self) -> Result<ParsedHead, Parting> {
@@ -127,37 +198,76 @@ impl<'h> Visit<'h> {
         }
     }
 
-    fn read_body(&mut self, head: &ParsedHead) -> Result<Vec<u8>, Parting> {
+    fn read_body(&mut self, head: &ParsedHead) -> Result<Body<'h>, Parting> {
         let limits = &self.house.limits;
         let within = Deadline::after(limits.body_within);
         if head.expects_continue && head.body != RequestBody::None && self.buffer.is_empty() {
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n", within).map_err(|_| Parting::Left)?;
         }
-        let mut body = Vec::new();
+        let mut body = Body { bytes: Vec::new(), _large: None };
         match head.body {
             RequestBody::None => {}
             RequestBody::Length(length) => {
+                body._large = self.large_body(length)?;
                 let length = usize::try_from(length).map_err(|_| Parting::Refused(Refusal::TOO_LARGE))?;
                 while self.buffer.len() < length {
                     let missing = length - self.buffer.len();
-                    self.read_client(missing.min(GATHER_BYTES), within)?;
+                    self.read_client(missing.min(PIECE_BYTES), within)?;
                 }
                 let next = self.buffer.split_off(length);
-                body = std::mem::replace(&mut self.buffer, next);
+                body.bytes = std::mem::replace(&mut self.buffer, next);
             }
             RequestBody::Chunked => {
                 let mut decoder = ChunkedDecoder::new(limits.body_bytes_max as u64);
                 loop {
-                    let taken = decoder.decode(&self.buffer, &mut body).map_err(refusal_for)?;
+                    let taken = decoder.decode(&self.buffer, &mut body.bytes).map_err(refusal_for)?;
                     self.buffer.drain(..taken);
                     if decoder.done() {
                         break;
+                    }
+                    if body._large.is_none() && body.bytes.len() as u64 > SMALL_BODY_BYTES {
+                        body._large = self.large_body(limits.body_bytes_max as u64)?;
                     }
                     self.read_client(READ_BYTES, within)?;
                 }
             }
         }
         Ok(body)
+    }
+
+    /// Takes what a body of `length` costs of the allowance for large ones.
+    fn large_body(&self, length: u64) -> Result<Option<LargeBody<'h>>, Parting> {
+        if length <= SMALL_BODY_BYTES {
+            return Ok(None);
+        }
+        let has_one = |seat: &Seat| seat.has_large_body.load(Ordering::Acquire);
+        let within = self.house.limits.body_within;
+        let share = self.claim(&self.house.large_bodies, length, within, has_one)?;
+        self.seat.has_large_body.store(true, Ordering::Release);
+        Ok(Some(LargeBody { seat: self.seat, _share: share }))
+    }
+
+    /// Takes `amount` of an allowance. When nobody gives any back, one of those that `have_it` has to.
+    fn claim(
+        &self,
+        allowance: &'h Allowance,
+        amount: u64,
+        within: Duration,
+        have_it: impl Fn(&Seat) -> bool,
+    ) -> Result<Share<'h>, Parting> {
+        let within = Deadline::after(within);
+        loop {
+            if let Some(share) = allowance.take(amount, SHARE_PATIENCE) {
+                return Ok(share);
+            }
+            if self.seat.is_cut() {
+                return Err(Parting::Left);
+            }
+            if within.passed() {
+                return Err(Parting::Refused(Refusal::FULL));
+            }
+            self.house.tally.evicted.add(self.house.roster.evict_one(&have_it));
+        }
     }
 
     /// Reads once from the client onto the buffer.
@@ -175,45 +285,50 @@ impl<'h> Visit<'h> {
     }
 
     /// Hands a whole request to tiny_http.
-    fn hand_on(&self, head: &ParsedHead, body: &[u8]) -> Result<Arc<UnixStream>, Refusal> {
+    fn hand_on(&self, head: &ParsedHead, body: &[u8]) -> Result<Inside<'h>, Parting> {
         let limits = &self.house.limits;
-        let inside = self.connect().map_err(|error| {
+        let share = self.claim(&self.house.ways_inside, 1, limits.upstream_within, Seat::is_inside)?;
+        let stream = self.connect().map_err(|error| {
             self.house.report(format_args!("could not reach the web room: {error}"));
-            Refusal::UNREACHABLE
+            Parting::Refused(Refusal::UNREACHABLE)
         })?;
-        if !self.seat.attach(&inside) {
-            return Err(Refusal::UNREACHABLE);
+        let inside = Inside { stream, seat: self.seat, _share: share };
+        if !self.seat.attach(&inside.stream) {
+            return Err(Parting::Left);
         }
         let client = client_address(self.peer, &head.forwarded_for, &self.house.trusted_proxies);
-        let mut message = head.render(client, body.len());
-        message.extend_from_slice(body);
-        let deadline = Deadline::after(limits.upstream_within);
+        let message = head.render(client, body.len());
+        let mut sink = inside.paced(Deadline::after(limits.upstream_within), limits.write_stall);
         // A write that fails may still have been answered (the web room need not read a body that it refuses).
-        let _ = Paced { socket: &*inside, deadline, stall: limits.write_stall }.write_all(&message);
+        let _ = sink.write_all(&message).and_then(|()| sink.write_all(body));
         Ok(inside)
     }
 
     fn connect(&self) -> io::Result<Arc<UnixStream>> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        if self.house.is_short_of_descriptors(socket.as_raw_fd()) {
+            return Err(io::Error::other("too few file descriptors are left; raise the limit of open files"));
+        }
         socket.set_write_timeout(Some(CONNECT_WITHIN))?;
         socket.connect(&SockAddr::unix(&self.house.upstream)?)?;
         Ok(Arc::new(UnixStream::from(std::os::fd::OwnedFd::from(socket))))
     }
 
     /// Reads the answer and passes it to the client; whether the connection can be used again.
-    fn pass_back(&mut self, inside: &UnixStream, head: &ParsedHead, keep: bool) -> Result<bool, Parting> {
-        let limits = &self.house.limits;
-        let first = Deadline::after(limits.upstream_within);
-        let mut source = Paced { socket: inside, deadline: first, stall: limits.upstream_within };
+    fn pass_back(&mut self, inside: Inside<'h>, head: &ParsedHead, keep: bool) -> Result<bool, Parting> {
+        let upstream_within = self.house.limits.upstream_within;
+        let mut source = inside.paced(Deadline::after(upstream_within), upstream_within);
         let (answer, received) = read_answer_head(&mut source, self.head_only).map_err(Parting::Refused)?;
-        source.deadline = Deadline::after(limits.answer_within);
         let keep = keep && answer.tells_its_end() && !self.house.stop.asked();
         let out = answer.render(keep, head.http_1_0);
         match answer.body {
-            AnswerBody::None => self.send(&out, source.deadline).map_err(|_| Parting::Broken)?,
-            AnswerBody::Length(length) => self.pass_counted(&mut source, out, received, length)?,
-            AnswerBody::Chunked => self.pass_open(&mut source, out, received, true)?,
-            AnswerBody::UntilEnd => self.pass_open(&mut source, out, received, false)?,
+            AnswerBody::None => {
+                drop(inside);
+                self.send(&out, self.answer_deadline(0)).map_err(|_| Parting::Broken)?;
+            }
+            AnswerBody::Length(length) => self.pass_counted(inside, out, received, length)?,
+            AnswerBody::Chunked => self.pass_open(&inside, out, received, true)?,
+            AnswerBody::UntilEnd => self.pass_open(&inside, out, received, false)?,
         }
         Ok(keep)
     }
@@ -221,44 +336,45 @@ impl<'h> Visit<'h> {
     /// Passes `length` bytes of body: all of them or a broken connection, never one more.
     fn pass_counted(
         &self,
-        source: &mut Paced<'_, UnixStream>,
+        inside: Inside<'h>,
         mut out: Vec<u8>,
         mut received: Vec<u8>,
         length: u64,
     ) -> Result<(), Parting> {
-        let whole = source.deadline;
+        let whole = self.answer_deadline(length);
+        let mut source = inside.paced(whole, self.house.limits.upstream_within);
         received.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         let mut rest = length - received.len() as u64;
+        let mut room = GATHER_BYTES.saturating_sub(received.len() as u64);
+        out.reserve_exact(received.len() + rest.min(room) as usize);
         out.append(&mut received);
-        while rest > 0 && out.len() < GATHER_BYTES {
-            let wanted = rest.min(GATHER_BYTES as u64) as usize;
+        while rest > 0 && room > 0 {
+            let wanted = rest.min(room).min(PIECE_BYTES as u64) as usize;
             // Nothing has gone out yet, so what breaks here can still be said.
-            rest -= match read_onto(source, &mut out, wanted) {
+            let count = match read_onto(&mut source, &mut out, wanted) {
                 Ok(0) => return Err(Parting::Refused(Refusal::BAD_ANSWER)),
                 Ok(count) => count as u64,
                 Err(error) => return Err(Parting::Refused(refusal_for_answer(&error))),
             };
+            (rest, room) = (rest - count, room - count);
+        }
+        if rest == 0 {
+            drop(inside);
+            return self.send(&out, whole).map_err(|_| Parting::Broken);
         }
         self.send(&out, whole).map_err(|_| Parting::Broken)?;
         drop(out);
-        if rest == 0 {
-            return Ok(());
-        }
         let bounds = CopyBounds { bytes_max: rest, deadline: Some(whole) };
-        let end = copy_aside(&mut source.take(rest), &mut self.sink(whole), bounds);
-        if let CopyEnd::Finished(passed) = end {
-            self.house.tally.bytes_out.add(passed);
-            if passed == rest {
-                return Ok(());
-            }
+        match copy_aside(&mut source.take(rest), &mut self.sink(whole), bounds) {
+            CopyEnd::Finished(passed) if passed == rest => Ok(()),
+            _ => Err(Parting::Broken),
         }
-        Err(Parting::Broken)
     }
 
     /// Passes a body of unknown length; the connection's end is its end.
     fn pass_open(
         &self,
-        source: &mut Paced<'_, UnixStream>,
+        inside: &Inside<'h>,
         mut out: Vec<u8>,
         mut received: Vec<u8>,
         chunked: bool,
@@ -270,12 +386,15 @@ impl<'h> Visit<'h> {
                 Some(decoder) => drop(decoder.decode(&received, &mut out).map_err(|_| Parting::Broken)?),
             }
             received.clear();
-            self.send(&out, source.deadline).map_err(|_| Parting::Broken)?;
+            let within = self.answer_deadline(out.len() as u64);
+            self.send(&out, within).map_err(|_| Parting::Broken)?;
             out.clear();
             if decoder.as_ref().is_some_and(ChunkedDecoder::done) {
                 return Ok(());
             }
-            match read_onto(source, &mut received, GATHER_BYTES) {
+            let upstream_within = self.house.limits.upstream_within;
+            let mut source = inside.paced(Deadline::after(upstream_within), upstream_within);
+            match read_onto(&mut source, &mut received, PIECE_BYTES) {
                 Ok(0) if !chunked => return Ok(()),
                 Ok(0) | Err(_) => return Err(Parting::Broken),
                 Ok(_) => {}
@@ -283,14 +402,23 @@ impl<'h> Visit<'h> {
         }
     }
 
-    fn send(&self, bytes: &[u8], deadline: Deadline) -> io::Result<()> {
-        self.sink(deadline).write_all(bytes)?;
-        self.house.tally.bytes_out.add(bytes.len() as u64);
-        Ok(())
+    /// When `length` bytes of an answer must have gone out.
+    fn answer_deadline(&self, length: u64) -> Deadline {
+        let pieces = u32::try_from(length / GATHER_BYTES + 1).unwrap_or(u32::MAX);
+        Deadline::after(self.house.limits.answer_within.saturating_mul(pieces).min(LONGEST))
     }
 
-    fn sink(&self, deadline: Deadline) -> Paced<'h, TcpStream> {
-        Paced { socket: &self.seat.stream, deadline, stall: self.house.limits.write_stall }
+    fn send(&self, bytes: &[u8], deadline: Deadline) -> io::Result<()> {
+        self.sink(deadline).write_all(bytes)
+    }
+
+    fn sink(&self, deadline: Deadline) -> Sink<'h> {
+        let stall = self.house.limits.write_stall;
+        Sink {
+            house: self.house,
+            seat: self.seat,
+            paced: Paced { socket: &self.seat.stream, deadline, stall },
+        }
     }
 
     /// Ends the connection in a way that lets the client read its last answer.

@@ -39,11 +39,14 @@ fn an_answer_longer_than_its_length_stops_there() {
 
 #[test]
 fn an_answer_shorter_than_its_length_never_looks_whole() {
-    let (door, _scratch) = open_before("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell");
-    let mut client = call(&door);
-    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_refused(&mut client, 502);
-    let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n{}", "x".repeat(40_000));
+    for missing in [1, 60_000] {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\nhell", 4 + missing);
+        let (door, _scratch) = open_before(answer);
+        let mut client = call(&door);
+        send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_refused(&mut client, 502);
+    }
+    let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n{}", "x".repeat(80_000));
     for answer in [long.as_str(), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
         let (door, _scratch) = open_before(answer);
         let mut client = call(&door);

@@ -1,0 +1,63 @@
+//! Something of which all connections together may have so much: ways inside, bytes of large bodies. Taken and
+//! given back; whoever finds too little left waits for a while. It does not know what it counts.
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What is left for all.
+pub(super) struct Allowance {
+    left: Mutex<u64>,
+    returned: Condvar,
+}
+
+/// A part of it, given back when dropped.
+pub(super) struct Share<'a> {
+    of: &'a Allowance,
+    amount: u64,
+}
+
+impl Allowance {
+    pub(super) fn new(whole: u64) -> Allowance {
+        Allowance { left: Mutex::new(whole), returned: Condvar::new() }
+    }
+
+    /// Takes `amount`, waiting for at most `patience` until there is as much.
+    pub(super) fn take(&self, amount: u64, patience: Duration) -> Option<Share<'_>> {
+        let waited = self.returned.wait_timeout_while(self.left(), patience, |left| *left < amount);
+        let mut left = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        *left = left.checked_sub(amount)?;
+        Some(Share { of: self, amount })
+    }
+
+    fn left(&self) -> MutexGuard<'_, u64> {
+        self.left.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        *self.of.left() += self.amount;
+        // Those who wait may want different amounts, so waking one could wake the wrong one.
+        self.of.returned.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_comes_back() {
+        let allowance = Allowance::new(3);
+        let two = allowance.take(2, Duration::ZERO).unwrap();
+        assert!(allowance.take(2, Duration::from_millis(5)).is_none());
+        let one = allowance.take(1, Duration::ZERO).unwrap();
+        drop(two);
+        assert!(allowance.take(3, Duration::ZERO).is_none());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| allowance.take(3, Duration::from_secs(30)).is_some());
+            drop(one);
+            assert!(waiting.join().unwrap());
+        });
+    }
+}
