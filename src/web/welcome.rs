@@ -96,7 +96,7 @@ fn is_worn_out(receipts: &VecDeque<String>, queue: &Queue) -> bool {
 fn is_fake(state: &JobState) -> bool {
     match state {
         JobState::Failed(kept) => ["fake-id", "expired", "40007"].contains(&kept.code.as_str()),
-        JobState::Waiting { attempts, last_code } => {
+        JobState::Waiting { attempts, last_code, .. } => {
             *attempts >= ATTEMPTS_BEFORE_JUDGEMENT && last_code.as_deref() == Some("40007")
         }
         JobState::Saved(_) => false,
