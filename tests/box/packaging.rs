@@ -3,6 +3,7 @@
 
 use crate::running::{PATIENCE, Running};
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tubox::config::{self, Config, WeChatConfig};
@@ -154,8 +155,16 @@ fn the_service_stops_in_time_while_a_download_hangs() {
     let mut environment = environment_of_the_unit(folder.path(), &secret);
     environment.push(("TUBOX_WECHAT_API_URLS", simulator.base_url()));
     environment.push(("TUBOX_LIMITS_OPEN_SUBMIT", "true".to_owned()));
+    let notify = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&notify).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    environment.push(("NOTIFY_SOCKET", notify.display().to_string()));
     let mut running = Running::serve(&example_file(), &environment);
     let address = running.address();
+    assert_eq!(
+        (unit("Type"), unit("NotifyAccess"), next_message(&systemd).as_str()),
+        ("notify", "main", "READY=1")
+    );
     let body = format!("data={{\"imgIds\":[\"{id}\"]}}");
     let answer = minimal_post(&address, "/uploadImgData", &body);
     assert!(answer.contains("\"rc\":0"), "{answer}");
@@ -167,6 +176,10 @@ fn the_service_stops_in_time_while_a_download_hangs() {
     }
 
     running.terminate();
+    // Signs of life may come in between; the unit is patient with several of them missing.
+    let watchdog: u64 = unit("WatchdogSec").parse().unwrap();
+    assert!(watchdog >= 30);
+    while next_message(&systemd) != "STOPPING=1" {}
     let patience_of_the_unit: u64 = unit("TimeoutStopSec").parse().unwrap();
     let limit = Duration::from_secs(15);
     assert!(Duration::from_secs(patience_of_the_unit) > limit);
@@ -189,6 +202,12 @@ fn wrong_settings_end_with_the_code_that_the_unit_does_not_restart() {
     assert_eq!(status.code().map(|code| code.to_string()).as_deref(), Some(unit("RestartPreventExitStatus")));
     let log = log.join("\n");
     assert!(log.contains("wechat.app_secret_file") && log.contains("1 to mend"), "{log}");
+}
+
+fn next_message(systemd: &UnixDatagram) -> String {
+    let mut buffer = [0; 512];
+    let count = systemd.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
 fn minimal_post(address: &str, target: &str, body: &str) -> String {
