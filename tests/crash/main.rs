@@ -18,6 +18,7 @@
 mod power_cut;
 mod promises;
 mod station;
+mod thrift;
 mod volatile_disk;
 mod volatile_mount;
 

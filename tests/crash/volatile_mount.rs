@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tubox::ground::clock::Deadline;
+use tubox::ground::stop::Stop;
 
 const NO_TIME: Duration = Duration::ZERO;
 const STAT_BLOCK: u32 = 4096;
@@ -60,6 +61,8 @@ struct Cut {
 #[derive(Default)]
 struct Levers {
     deaf: Deaf,
+    /// As on a card: one at a time, and each takes its time.
+    sync_takes: Duration,
     cut: Option<Cut>,
     is_cut: bool,
     /// Number of the operation that fails, and how.
@@ -82,6 +85,7 @@ pub struct VolatileMount {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    card: Mutex<()>,
 }
 
 /// Keeps the file system mounted.
@@ -102,7 +106,7 @@ impl Drop for Mounted {
 impl VolatileMount {
     pub fn new(disk: Disk) -> VolatileMount {
         let state = Mutex::new(State { disk, levers: Levers::default() });
-        VolatileMount { shared: Arc::new(Shared { state, changed: Condvar::new() }) }
+        VolatileMount { shared: Arc::new(Shared { state, changed: Condvar::new(), card: Mutex::default() }) }
     }
 
     pub fn mount(&self, at: &Path) -> std::io::Result<Mounted> {
@@ -114,6 +118,11 @@ impl VolatileMount {
 
     pub fn be_deaf(&self, deaf: Deaf) {
         self.shared.lock().levers.deaf = deaf;
+    }
+
+    /// From now on every sync takes so long.
+    pub fn slow_down(&self, sync_takes: Duration) {
+        self.shared.lock().levers.sync_takes = sync_takes;
     }
 
     /// The power goes before the operation that comes after `count` others from now.
@@ -218,6 +227,20 @@ impl Shared {
         done
     }
 
+    /// Runs `sync` when the card has taken its time for it; other operations go on meanwhile.
+    fn at_the_cards_pace(self: &Arc<Shared>, sync: impl FnOnce(&Shared) + Send + 'static) {
+        let takes = self.lock().levers.sync_takes;
+        if takes.is_zero() {
+            return sync(self);
+        }
+        let shared = self.clone();
+        std::thread::spawn(move || {
+            let _card = shared.card.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            Stop::new().wait(takes);
+            sync(&shared);
+        });
+    }
+
     fn look<T>(&self, work: impl FnOnce(&Disk) -> Result<T, Errno>) -> Result<T, Errno> {
         let state = self.lock();
         if state.levers.is_cut { Err(Errno::EIO) } else { work(&state.disk) }
@@ -300,27 +323,37 @@ impl Volatile {
             },
         )
     }
+}
 
-    fn sync(&self, ino: INodeNo) -> Result<(), Errno> {
-        let done = self.0.step(
-            Operation::Sync,
-            |disk| path_of(disk, ino),
-            |state| {
-                let is_deaf = match state.levers.deaf {
-                    Deaf::ToFiles(part) => path_of(&state.disk, ino).contains(part),
-                    _ => false,
-                };
-                if is_deaf { Ok(()) } else { state.disk.sync_file(ino.0).ok_or(Errno::EIO) }
-            },
-        );
-        if done.is_err() {
-            let mut state = self.0.lock();
-            if !state.levers.is_cut {
-                state.disk.fail_sync(ino.0);
-            }
+fn sync_file(shared: &Shared, ino: INodeNo) -> Result<(), Errno> {
+    let done = shared.step(
+        Operation::Sync,
+        |disk| path_of(disk, ino),
+        |state| {
+            let is_deaf = match state.levers.deaf {
+                Deaf::ToFiles(part) => path_of(&state.disk, ino).contains(part),
+                _ => false,
+            };
+            if is_deaf { Ok(()) } else { state.disk.sync_file(ino.0).ok_or(Errno::EIO) }
+        },
+    );
+    if done.is_err() {
+        let mut state = shared.lock();
+        if !state.levers.is_cut {
+            state.disk.fail_sync(ino.0);
         }
-        done
     }
+    done
+}
+
+fn sync_folder(shared: &Shared, ino: INodeNo) -> Result<(), Errno> {
+    let sync = |state: &mut State| {
+        if state.levers.deaf != Deaf::ToFolders {
+            state.disk.sync_folder(ino.0);
+        }
+        Ok(())
+    };
+    shared.step(Operation::SyncFolder, |disk| path_of(disk, ino), sync)
 }
 
 fn answer_empty(done: Result<(), Errno>, reply: ReplyEmpty) {
@@ -474,7 +507,7 @@ impl Filesystem for Volatile {
     }
 
     fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        answer_empty(self.sync(ino), reply);
+        self.0.at_the_cards_pace(move |shared| answer_empty(sync_file(shared, ino), reply));
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -497,14 +530,7 @@ impl Filesystem for Volatile {
     }
 
     fn fsyncdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        let sync = |state: &mut State| {
-            if state.levers.deaf != Deaf::ToFolders {
-                state.disk.sync_folder(ino.0);
-            }
-            Ok(())
-        };
-        let done = self.0.step(Operation::SyncFolder, |disk| path_of(disk, ino), sync);
-        answer_empty(done, reply);
+        self.0.at_the_cards_pace(move |shared| answer_empty(sync_folder(shared, ino), reply));
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
