@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
-/// Threads that answer. Submissions wait in them for the disk, so there are more than processors; so many
-/// submissions can share one sync.
-const HANDLERS: usize = 32;
+/// Threads that answer. Submissions wait in them for the disk: while half of them share one sync, the other half
+/// gathers for the next; so many
+/// are needed for a busy box to acknowledge more than 20 a sync.
+const HANDLERS: usize = 64;
 
 /// A handler's stack: parsing is shallow (JSON stops at 128 levels).
 const STACK_BYTES: usize = 512 * 1024;
