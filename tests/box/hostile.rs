@@ -37,8 +37,8 @@ struct Row {
 fn street_to(program: &Program) -> Street {
     make_room_for_a_crowd();
     let page = program.get("/uploadImgDemo").text();
-    let scripts = page.split('"').filter(|text| text.starts_with("/assets/page."));
-    let large = scripts.last().expect("the page names its script").to_owned();
+    let mut scripts = page.split('"').filter(|text| text.starts_with("/assets/page."));
+    let large = scripts.next_back().expect("the page names its script").to_owned();
     Street { server: program.address, process: program.pid(), page: "/uploadImgDemo".to_owned(), large }
 }
 
@@ -54,23 +54,27 @@ fn try_one(street: &Street, attack: &Attack, at_first: Vitals) -> Row {
     Row { name: attack.name, answered, visit_during, visit_after, before, during, after }
 }
 
-fn show(row: &Row) {
-    println!(
-        "| {} | {} | {} ms | {} ms | {} → {} → {} | {} → {} → {} | {} → {} → {} |",
-        row.name,
-        row.answered,
-        row.visit_during.as_millis(),
-        row.visit_after.as_millis(),
-        row.before.resident_kib,
-        row.during.resident_kib,
-        row.after.resident_kib,
-        row.before.descriptors,
-        row.during.descriptors,
-        row.after.descriptors,
-        row.before.threads,
-        row.during.threads,
-        row.after.threads,
-    );
+impl Row {
+    /// A line of a table: what was answered, how long a visitor took during and after, and resident KiB,
+    /// descriptors and threads before, during and after.
+    fn line(&self) -> String {
+        let three = |of: fn(&Vitals) -> u64| {
+            [self.before, self.during, self.after]
+                .iter()
+                .map(|vitals| of(vitals).to_string())
+                .collect::<Vec<_>>()
+        };
+        format!(
+            "| {} | {} | {} / {} ms | {} | {} | {} |",
+            self.name,
+            self.answered,
+            self.visit_during.as_millis(),
+            self.visit_after.as_millis(),
+            three(|vitals| vitals.resident_kib).join(" → "),
+            three(|vitals| vitals.descriptors as u64).join(" → "),
+            three(|vitals| vitals.threads as u64).join(" → "),
+        )
+    }
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn whatever_clients_do_others_are_served_and_the_box_does_not_grow() {
     let at_first = street.vitals();
     for attack in attacks() {
         let row = try_one(&street, &attack, at_first);
-        show(&row);
+        eprintln!("{}", row.line());
         if let Some(expected) = attack.expected {
             assert_eq!(row.answered, expected, "{}", row.name);
         }
