@@ -161,6 +161,11 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, Co
             )));
         }
     };
+    from_text(&text, path, environment)
+}
+
+/// Settings from the `text` of a file; `path` is only named in errors. Files that the settings name are read.
+pub fn from_text(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
     let table: toml::Table = text.parse().map_err(|error| {
         ConfigError::File(format!("could not read the settings {}: {error}", path.display()))
     })?;
