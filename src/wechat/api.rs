@@ -202,6 +202,7 @@ pub fn fault_of(fault: &PassageFault) -> Fault {
 
 /// Text where JSON or a picture was expected. A web page means that somebody else answers in WeChat's place.
 pub fn unexpected_text(body: &[u8]) -> Fault {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let start: Vec<u8> = body.iter().copied().skip_while(u8::is_ascii_whitespace).take(60).collect();
     match start.first() {
         None => Fault::new("empty-body", ""),
@@ -309,6 +310,7 @@ mod tests {
     #[test]
     fn text_from_others_is_told_apart() {
         assert_eq!(unexpected_text(b"  <!DOCTYPE html><html>").code, "captive-portal");
+        assert_eq!(unexpected_text(b"\xef\xbb\xbf<html>").code, "captive-portal");
         assert_eq!(unexpected_text(b" \r\n ").code, "empty-body");
         assert_eq!(unexpected_text(b"hello").code, "garbage");
     }

@@ -47,29 +47,53 @@ fn fetch_with(api: &Api, token: &str, media_id: &MediaId) -> Result<Media, Fault
     let target = format!("/cgi-bin/media/get?access_token={token}&media_id={media_id}");
     let mut answer = api.call(&Call { target: &target, json: None, is_repeatable: true })?;
     let peeked = answer.read_up_to(PEEK_BYTES)?;
-    match first_visible(&peeked) {
-        Some(b'{') => Err(json_fault(&mut answer, peeked)?),
-        _ if answer.status != 200 => Err(answer.status_fault()),
-        None | Some(b'<') => Err(unexpected_text(&peeked)),
-        Some(_) if is_encoded(&answer) => {
-            Err(Fault::new("garbage", "the body is compressed, which was not asked for"))
+    match judge(answer.status, is_encoded(&answer), &peeked) {
+        Beginning::Picture => Ok(Media { peeked, peeked_given: 0, answer }),
+        Beginning::Wrong(fault) => Err(fault),
+        Beginning::Json => {
+            let mut body = peeked;
+            if body.len() == PEEK_BYTES {
+                body.extend(answer.read_up_to(REPLY_BYTES_MAX)?);
+            }
+            Err(json_fault(&body))
         }
-        Some(_) => Ok(Media { peeked, peeked_given: 0, answer }),
     }
 }
 
-fn json_fault(answer: &mut Answer, mut body: Vec<u8>) -> Result<Fault, Fault> {
-    if body.len() == PEEK_BYTES {
-        body.extend(answer.read_up_to(REPLY_BYTES_MAX)?);
+/// What an answer is, by its beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// No error text; whether it is a picture is for the album to see.
+    Picture,
+    /// A JSON text, which has to be read whole.
+    Json,
+    /// Nothing of use.
+    Wrong(Fault),
+}
+
+/// Tells what an answer is by its status, whether its body is encoded, and the body's first bytes.
+pub fn judge(status: u16, is_encoded: bool, first_bytes: &[u8]) -> Beginning {
+    match first_visible(first_bytes) {
+        Some(b'{') => Beginning::Json,
+        _ if status != 200 => Beginning::Wrong(Fault::new("http-status", format!("status {status}"))),
+        None | Some(b'<') => Beginning::Wrong(unexpected_text(first_bytes)),
+        Some(_) if is_encoded => {
+            Beginning::Wrong(Fault::new("garbage", "the body is compressed, which was not asked for"))
+        }
+        Some(_) => Beginning::Picture,
     }
-    let Some(reply) = Reply::parse(&body) else {
-        return Ok(Fault::new("garbage", "text that looks like JSON and is none"));
+}
+
+/// What a JSON text that came instead of a picture means.
+pub fn json_fault(body: &[u8]) -> Fault {
+    let Some(reply) = Reply::parse(body) else {
+        return Fault::new("garbage", "text that looks like JSON and is none");
     };
-    Ok(match reply.fault() {
+    match reply.fault() {
         Some(fault) => fault,
         None if reply.has("video_url") => Fault::new("not-a-picture", "a video"),
         None => Fault::new("garbage", "JSON without an errcode"),
-    })
+    }
 }
 
 fn is_encoded(answer: &Answer) -> bool {

@@ -19,7 +19,7 @@ pub mod signature;
 pub use api::HEAD_BYTES_MAX as ANSWER_HEAD_BYTES_MAX;
 pub use credentials::{CredentialAges, TokenKind};
 pub use fault::Fault;
-pub use media::Media;
+pub use media::{Beginning, Media, json_fault, judge};
 
 use crate::door::outbound::{Origin, OutboundDoor};
 use crate::ground::bell::Bell;
