@@ -11,4 +11,5 @@ pub mod language;
 pub mod logging;
 pub mod media_id;
 pub mod random;
+pub mod size;
 pub mod stop;
