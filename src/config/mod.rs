@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Where the settings are looked for when no file is named.
 pub const DEFAULT_FILE: &str = "/etc/tubox/tubox.toml";
 
+/// Where everything is kept when no folder is named.
+const DATA_DIR: &str = "/var/lib/tubox";
+
 /// WeChat's script for pages; the second host stands in when the first cannot be reached.
 const JSSDK_URLS: [&str; 2] =
     ["https://res.wx.qq.com/open/js/jweixin-1.6.0.js", "https://res2.wx.qq.com/open/js/jweixin-1.6.0.js"];
@@ -150,6 +153,36 @@ pub fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a str>
 
 /// Settings from `file` (`None`: the default file, which may be missing) and `environment`.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, ConfigError> {
+    checked(read_table(file)?, environment)
+}
+
+/// Settings from the `text` of a file; `path` is only named in errors. Files that the settings name are read.
+pub fn from_text(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    checked(parse_table(text, path)?, environment)
+}
+
+fn checked(table: toml::Table, environment: &Environment) -> Result<Config, ConfigError> {
+    let mut reader = Reader::new(table, environment);
+    let config = Config::read(&mut reader, environment);
+    match (config, reader.finish()) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(ConfigError::Problems(problems)),
+    }
+}
+
+/// Where the pictures are, by the same settings as [`load`] but asking for nothing else of them: whoever copies
+/// pictures off needs neither an account nor leave to read its secret.
+pub fn load_pictures_dir(file: Option<&Path>, environment: &Environment) -> Result<PathBuf, ConfigError> {
+    let mut reader = Reader::new(read_table(file)?, environment);
+    let data_dir = reader.path("data_dir", DATA_DIR);
+    let pictures_dir = reader.optional_path("pictures_dir").or_else(|| Some(data_dir?.join("pictures")));
+    match (pictures_dir, reader.complaints()) {
+        (Some(pictures_dir), complaints) if complaints.is_empty() => Ok(pictures_dir),
+        (_, complaints) => Err(ConfigError::Problems(complaints)),
+    }
+}
+
+fn read_table(file: Option<&Path>) -> Result<toml::Table, ConfigError> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -161,20 +194,12 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Config, Co
             )));
         }
     };
-    from_text(&text, path, environment)
+    parse_table(&text, path)
 }
 
-/// Settings from the `text` of a file; `path` is only named in errors. Files that the settings name are read.
-pub fn from_text(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
-    let table: toml::Table = text.parse().map_err(|error| {
-        ConfigError::File(format!("could not read the settings {}: {error}", path.display()))
-    })?;
-    let mut reader = Reader::new(table, environment);
-    let config = Config::read(&mut reader, environment);
-    match (config, reader.finish()) {
-        (Some(config), problems) if problems.is_empty() => Ok(config),
-        (_, problems) => Err(ConfigError::Problems(problems)),
-    }
+fn parse_table(text: &str, path: &Path) -> Result<toml::Table, ConfigError> {
+    let parsed = text.parse();
+    parsed.map_err(|error| ConfigError::File(format!("could not read the settings {}: {error}", path.display())))
 }
 
 impl Config {
@@ -192,7 +217,7 @@ impl Config {
             "give the origin that phones see, such as https://pics.example.org",
             public_origin,
         );
-        let data_dir = reader.path("data_dir", "/var/lib/tubox");
+        let data_dir = reader.path("data_dir", DATA_DIR);
         let pictures_dir =
             reader.optional_path("pictures_dir").or_else(|| Some(data_dir.as_ref()?.join("pictures")));
         let wechat = WeChatConfig::read(reader, environment);

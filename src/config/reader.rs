@@ -83,6 +83,11 @@ impl Reader {
         self.problems
     }
 
+    /// The complaints so far; keys that nobody asked for are none.
+    pub(super) fn complaints(self) -> Vec<Problem> {
+        self.problems
+    }
+
     pub(super) fn complain(&mut self, key: &str, value: &str, what: &str, remedy: &str) {
         let value = if value.is_empty() { String::new() } else { format!("\"{}\"", for_log(value, 120)) };
         self.problems.push(Problem { key: key.into(), value, what: what.into(), remedy: remedy.into() });

@@ -123,3 +123,18 @@ fn a_broken_file_is_named_with_its_place() {
     let error = load(Some(Path::new("/nonexistent/tubox.toml")), &Vec::new()).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/tubox.toml"));
 }
+
+#[test]
+fn the_pictures_are_found_without_an_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tubox.toml");
+    let found = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        load_pictures_dir(Some(&path), &Vec::new())
+    };
+    assert_eq!(found("").unwrap(), Path::new("/var/lib/tubox/pictures"));
+    assert_eq!(found("data_dir = \"/x\"\nunknown = 1").unwrap(), Path::new("/x/pictures"));
+    assert_eq!(found("data_dir = \"/x\"\npictures_dir = \"/y\"").unwrap(), Path::new("/y"));
+    let ConfigError::Problems(problems) = found("pictures_dir = \"y\"").unwrap_err() else { panic!() };
+    assert_eq!(problems[0].key, "pictures_dir");
+}

@@ -56,7 +56,10 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
         figures.broken.len()
     );
     assert!(figures.cuts >= cuts);
-    assert!(figures.acknowledged as u64 >= cuts, "hardly anything was acknowledged: the campaign proves nothing");
+    assert!(
+        figures.acknowledged as u64 >= cuts,
+        "hardly anything was acknowledged: the campaign proves nothing"
+    );
     assert_eq!(figures.broken, Broken::new());
 }
 
@@ -71,7 +74,11 @@ fn the_rig_catches_a_box_that_does_not_sync() {
         for seed in 1..=5 {
             let figures = run(4, deaf, seed);
             if !figures.broken.is_empty() {
-                eprintln!("without {deaf:?}: caught within {} cuts: {}", 4 * (seed - 1) + figures.cuts, figures.broken[0]);
+                eprintln!(
+                    "without {deaf:?}: caught within {} cuts: {}",
+                    4 * (seed - 1) + figures.cuts,
+                    figures.broken[0]
+                );
                 caught = Some(seed);
                 break;
             }
@@ -104,7 +111,10 @@ impl Scene<'_> {
         self.check_recovery(&mount, &ledger);
         self.figures.acknowledged += ledger.ids().len();
         let cuts = self.figures.cuts;
-        self.figures.broken.iter_mut().for_each(|broken| *broken = format!("seed {seed}, by cut {cuts}: {broken}"));
+        self.figures
+            .broken
+            .iter_mut()
+            .for_each(|broken| *broken = format!("seed {seed}, by cut {cuts}: {broken}"));
     }
 
     fn mount(&self, disk: Disk) -> (VolatileMount, Mounted) {
@@ -124,12 +134,16 @@ impl Scene<'_> {
             mount.cut_after(random.u64() % START_OPERATIONS_MAX);
             self.figures.cuts_while_starting += 1;
         } else {
-            self.figures.broken.extend(promises::of_a_pulled_card(self.station, &self.folder.join("pictures")));
+            self.figures
+                .broken
+                .extend(promises::of_a_pulled_card(self.station, &self.folder.join("pictures")));
         }
         let started = self.station.start(&Places::below(self.folder));
         if let Ok(running) = started {
             if !is_early {
-                self.figures.broken.extend(promises::of_the_album(self.station, &self.folder.join("pictures")));
+                self.figures
+                    .broken
+                    .extend(promises::of_the_album(self.station, &self.folder.join("pictures")));
                 self.arm(&mount);
             }
             let ids = self.station.uploads(PICTURES_A_CUT, 20_000);
@@ -162,7 +176,10 @@ impl Scene<'_> {
         let running = match self.station.start(&Places::below(self.folder)) {
             Ok(running) => running,
             Err(Ended { status, log }) => {
-                return self.figures.broken.push(format!("the box does not start after a cut: {status}\n{log}"));
+                return self
+                    .figures
+                    .broken
+                    .push(format!("the box does not start after a cut: {status}\n{log}"));
             }
         };
         self.figures.broken.extend(promises::of_the_album(self.station, &pictures));

@@ -77,7 +77,8 @@ pub fn of_the_ledger(ledger: &Ledger, pictures: &Path) -> Broken {
 fn not_whole(station: &Station, folder: &Path, file: &str, id: &str) -> Option<String> {
     let there = std::fs::read(folder.join(file)).unwrap_or_default();
     let uploaded = station.simulator.uploaded(id)?;
-    (there != uploaded).then(|| format!("{file} has {} of {} bytes right", same(&there, &uploaded), uploaded.len()))
+    (there != uploaded)
+        .then(|| format!("{file} has {} of {} bytes right", same(&there, &uploaded), uploaded.len()))
 }
 
 fn same(one: &[u8], other: &[u8]) -> usize {
@@ -92,9 +93,13 @@ fn sums_fail(folder: &Path) -> Option<String> {
     if std::fs::read(folder.join("SHA256SUMS")).is_ok_and(|bytes| bytes.is_empty()) {
         return None;
     }
-    let checked = Command::new("sha256sum").args(["-c", "--strict", "--quiet", "SHA256SUMS"]).current_dir(folder).output();
+    let checked = Command::new("sha256sum")
+        .args(["-c", "--strict", "--quiet", "SHA256SUMS"])
+        .current_dir(folder)
+        .output();
     let checked = checked.unwrap();
-    let text = || String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
+    let text =
+        || String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
     (!checked.status.success()).then(|| format!("sha256sum -c fails in {}: {}", folder.display(), text()))
 }
 
@@ -109,7 +114,10 @@ fn rows(folder: &Path) -> Result<Vec<(String, String)>, String> {
     for row in reader.records() {
         let row = row.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         let id = row.get(1).unwrap_or_default();
-        rows.push((row.get(0).unwrap_or_default().to_owned(), id.strip_prefix('\'').unwrap_or(id).to_owned()));
+        rows.push((
+            row.get(0).unwrap_or_default().to_owned(),
+            id.strip_prefix('\'').unwrap_or(id).to_owned(),
+        ));
     }
     Ok(rows)
 }
@@ -117,7 +125,11 @@ fn rows(folder: &Path) -> Result<Vec<(String, String)>, String> {
 fn days(pictures: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(pictures).map(|entries| entries.flatten().collect()).unwrap_or_default();
     let entries: Vec<std::fs::DirEntry> = entries;
-    entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name.len() == 10).collect()
+    entries
+        .iter()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.len() == 10)
+        .collect()
 }
 
 /// Files under final names.

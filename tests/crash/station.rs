@@ -123,7 +123,8 @@ impl BoxProcess {
     /// Runs `command` until it says where it listens.
     pub fn spawn(mut command: Command, environment: &[(String, String)]) -> Result<BoxProcess, Ended> {
         command.envs(environment.iter().map(|(key, value)| (key, value)));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (reader, address) = read_log(child.stderr.take().unwrap(), log.clone());
         match address.recv_timeout(PATIENCE) {
@@ -188,7 +189,9 @@ impl BoxProcess {
     }
 
     pub fn get(&self, path: &str) -> io::Result<(u16, Value)> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: box\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: box\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+        );
         exchange(self.address, &request)
     }
 
@@ -221,7 +224,10 @@ impl Drop for BoxProcess {
     }
 }
 
-fn read_log(stderr: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> (JoinHandle<()>, Receiver<SocketAddr>) {
+fn read_log(
+    stderr: impl Read + Send + 'static,
+    log: Arc<Mutex<String>>,
+) -> (JoinHandle<()>, Receiver<SocketAddr>) {
     let (sender, receiver) = channel();
     let read = move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
@@ -243,7 +249,8 @@ fn read_log(stderr: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> (Joi
 pub fn submit(address: SocketAddr, ids: &[String]) -> io::Result<(u16, Value)> {
     let note = "图片".repeat(ids.iter().flat_map(|id| id.bytes()).map(usize::from).sum::<usize>() % 200);
     let body = json!({ "imgIds": ids, "note": note }).to_string();
-    let head = "POST /uploadImgData HTTP/1.1\r\nHost: box\r\nAccept-Language: en\r\nContent-Type: application/json";
+    let head =
+        "POST /uploadImgData HTTP/1.1\r\nHost: box\r\nAccept-Language: en\r\nContent-Type: application/json";
     exchange(address, &format!("{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()))
 }
 
@@ -255,7 +262,8 @@ fn exchange(address: SocketAddr, request: &str) -> io::Result<(u16, Value)> {
     stream.read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let status =
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
     Ok((status, serde_json::from_str(body).map_err(|_| io::ErrorKind::InvalidData)?))
 }
 

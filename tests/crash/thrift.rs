@@ -26,10 +26,13 @@ impl Watched {
     fn start(station: &Station, folder: &Path) -> Watched {
         let trace = folder.join("trace");
         let mut command = Command::new("strace");
-        command.args(["-D", "-f", "-y", "--seccomp-bpf", "-e", "trace=fsync,fdatasync,syncfs", "-o"]).arg(&trace);
+        command
+            .args(["-D", "-f", "-y", "--seccomp-bpf", "-e", "trace=fsync,fdatasync,syncfs", "-o"])
+            .arg(&trace);
         command.args([env!("CARGO_BIN_EXE_tubox"), "serve", "--config", "/dev/null"]);
         let environment = station.command(&Places::below(folder), &[]);
-        let running = BoxProcess::spawn(command, &environment).unwrap_or_else(|ended| panic!("{}", ended.log));
+        let running =
+            BoxProcess::spawn(command, &environment).unwrap_or_else(|ended| panic!("{}", ended.log));
         Watched { running, trace }
     }
 
@@ -70,7 +73,8 @@ fn busy_submissions_share_their_syncs() {
     let mount = VolatileMount::new(Disk::new());
     mount.slow_down(Duration::from_millis(10));
     let _mounted = mount.mount(folder.path()).unwrap();
-    let running = station.start(&Places::below(folder.path())).unwrap_or_else(|ended| panic!("{}", ended.log));
+    let running =
+        station.start(&Places::below(folder.path())).unwrap_or_else(|ended| panic!("{}", ended.log));
     // Only the intake is of interest here.
     station.simulator.set_outage(true);
     let syncs = || {
@@ -110,7 +114,9 @@ fn busy_downloads_share_their_syncs() {
         });
         let a_picture = cost.syncs as f64 / count as f64;
         let bytes = cost.bytes as f64 / length as f64;
-        eprintln!("{name}: {a_picture:.2} syncs a picture, {bytes:.2} bytes to the disk for each of its bytes");
+        eprintln!(
+            "{name}: {a_picture:.2} syncs a picture, {bytes:.2} bytes to the disk for each of its bytes"
+        );
         (a_picture, bytes)
     };
     cost_of("the first of the day", 1);

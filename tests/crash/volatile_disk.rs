@@ -298,7 +298,8 @@ impl Disk {
         let mut needed: BTreeSet<(u64, &str)> = BTreeSet::new();
         let mut kept = Vec::new();
         for change in self.pending.iter().rev() {
-            let is_needed = change.edits.iter().any(|edit| needed.contains(&(edit.folder, edit.name.as_str())));
+            let is_needed =
+                change.edits.iter().any(|edit| needed.contains(&(edit.folder, edit.name.as_str())));
             if is_needed || survives(mood, random) {
                 needed.extend(change.edits.iter().map(|edit| (edit.folder, edit.name.as_str())));
                 kept.push(change.clone());
@@ -344,7 +345,10 @@ mod tests {
         let file = disk.make(ROOT, "a", Kind::File, 0o600).unwrap();
         disk.write(file, 0, b"safe").unwrap();
         disk.sync_file(file).unwrap();
-        assert!(ends(&disk, |disk| text(disk, "a")).contains("-"), "a name without a folder sync is not safe");
+        assert!(
+            ends(&disk, |disk| text(disk, "a")).contains("-"),
+            "a name without a folder sync is not safe"
+        );
         disk.sync_folder(ROOT);
         assert_eq!(ends(&disk, |disk| text(disk, "a")), BTreeSet::from(["safe".to_owned()]));
     }

@@ -3,9 +3,10 @@
 
 use super::volatile_disk::{Disk, Kind, ROOT};
 use fuser::{
-    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, Session, TimeOrNow, WriteFlags,
+    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, Session, TimeOrNow,
+    WriteFlags,
 };
 use std::ffi::OsStr;
 use std::path::Path;
@@ -188,7 +189,8 @@ impl VolatileMount {
 
 impl Cut {
     fn comes_before(&self, number: u64, step: &Step) -> bool {
-        let is_aim = |(operation, part): (Operation, &str)| step.operation == operation && step.path.contains(part);
+        let is_aim =
+            |(operation, part): (Operation, &str)| step.operation == operation && step.path.contains(part);
         number >= self.at && self.aimed_at.is_none_or(is_aim)
     }
 }
@@ -301,7 +303,8 @@ impl Volatile {
                 if state.disk.lookup(folder.0, name).is_some() {
                     return Err(Errno::EEXIST);
                 }
-                let ino = state.disk.make(folder.0, name, kind, (mode & 0o7777) as u16).ok_or(Errno::ENOENT)?;
+                let ino =
+                    state.disk.make(folder.0, name, kind, (mode & 0o7777) as u16).ok_or(Errno::ENOENT)?;
                 attributes(&state.disk, ino)
             },
         )
@@ -418,12 +421,29 @@ impl Filesystem for Volatile {
         }
     }
 
-    fn mknod(&self, _req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, _rdev: u32, reply: ReplyEntry) {
+    fn mknod(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
         let kind = if mode & 0o170_000 == 0o140_000 { Kind::Socket } else { Kind::File };
         answer_entry(self.make(parent, name, kind, mode), reply);
     }
 
-    fn mkdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
         answer_entry(self.make(parent, name, Kind::Folder, mode), reply);
     }
 
@@ -502,7 +522,14 @@ impl Filesystem for Volatile {
         }
     }
 
-    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
         reply.ok();
     }
 
@@ -561,7 +588,9 @@ pub fn can_mount() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     let has_fuse = Path::new("/dev/fuse").exists();
     if !(is_root && has_fuse) {
-        eprintln!("\n*** SKIPPED: this test mounts a file system: run it as root on a machine with /dev/fuse ***\n");
+        eprintln!(
+            "\n*** SKIPPED: this test mounts a file system: run it as root on a machine with /dev/fuse ***\n"
+        );
     }
     assert_eq!(ROOT, INodeNo::ROOT.0);
     is_root && has_fuse
