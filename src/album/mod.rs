@@ -13,13 +13,16 @@
 
 mod day;
 pub mod export;
+mod foreign;
 mod incoming;
 pub mod manifest;
 mod mend;
 pub mod name;
 mod stable;
 pub mod verify;
+pub mod watch;
 pub mod whole;
+pub mod zip;
 
 pub use incoming::{Incoming, NotKept, WholePicture};
 

@@ -60,25 +60,36 @@ Usage: tubox admin-url [--config FILE]
 Prints the address of the operator's page. Its part behind # is the key: treat it as a password.";
 
 const EXPORT_HELP: &str = "\
-Usage: tubox export [--from PICTURES_DIR] DEST [--since DATE] [--until DATE] [--json]
+Usage: tubox export [--from PICTURES_DIR] DEST [--since DATE] [--until DATE] [--team NAME] [--json]
+       tubox export [--from PICTURES_DIR] --zip FILE.zip [the same]
 
-Copies pictures to DEST, re-reads what it wrote and compares it with the manifest. A second run
-copies only what is missing or differs. Works on a pulled SD card on another computer.
+Copies pictures to the folder DEST, such as a stick, or into one zip. Everything is read back from
+there and compared with the manifest; run it again after an interruption, and it copies what is
+missing. It says \"safe to pull\" only when that is true. Works beside a running box, and with --from
+on a pulled card on any Linux computer, without box and settings.
 
-  --from DIR     the pictures folder (default: pictures_dir of the settings)
-  --config FILE  the settings to take it from
+  --from DIR     the pictures folder (default: that of the settings)
   --since DATE   first day, such as 2026-11-22
   --until DATE   last day
-  --json         one JSON object instead of text";
+  --team NAME    only pictures of this team
+  --zip          DEST is one zip file
+  --config FILE  the settings to take the pictures folder from
+  --json         one JSON object instead of text:
+                 copied, already_there, bytes, problems (file, reason), safe_to_pull, destination
+
+Exit codes: 0 safe to pull, 1 some pictures could not be copied, 2 wrong command line,
+3 no room, stick pulled out, read-only, or the like";
 
 const VERIFY_HELP: &str = "\
 Usage: tubox verify [PICTURES_DIR] [--json]
 
-Re-hashes every picture that the manifests list and reports what is missing, changed, unlisted
-or half. Exit code 1 when there is anything to report.
+Re-reads every picture that the manifests list and says whether the set is complete: missing,
+changed, unlisted, half, unreadable, damaged (a manifest), contradicted (two lists differ).
+Takes a pictures folder, a copy made by tubox export, or one day's folder. Exit code 1 when there
+is anything to report.
 
-  --config FILE  the settings to take pictures_dir from when no folder is named
-  --json         one JSON object instead of text";
+  --config FILE  the settings to take the pictures folder from when none is named
+  --json         one JSON object instead of text: good, bytes, findings (file, flaw), complete";
 
 const SIMULATE_HELP: &str = "\
 Usage: tubox simulate [--listen ADDR]
@@ -162,6 +173,8 @@ pub(super) struct ExportArgs {
     pub destination: PathBuf,
     pub since: Option<String>,
     pub until: Option<String>,
+    pub team: Option<String>,
+    pub zip: bool,
     pub config: Option<PathBuf>,
     pub json: bool,
 }
@@ -327,6 +340,8 @@ fn parse_export(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
             Long("config") => args.config = Some(parser.value()?.into()),
             Long("since") => args.since = Some(parse_day(&mut parser, "--since")?),
             Long("until") => args.until = Some(parse_day(&mut parser, "--until")?),
+            Long("team") => args.team = Some(parse_value(&mut parser, "--team", "the name of a team")?),
+            Long("zip") => args.zip = true,
             Long("json") => args.json = true,
             Value(folder) if destination.is_none() => destination = Some(PathBuf::from(folder)),
             other => return Err(other.unexpected().into()),
@@ -334,6 +349,11 @@ fn parse_export(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
     }
     args.destination =
         destination.ok_or_else(|| UsageError("export needs a destination folder".to_owned()))?;
+    if let (Some(since), Some(until)) = (&args.since, &args.until)
+        && since > until
+    {
+        return Err(UsageError(format!("--since {since} is after --until {until}")));
+    }
     Ok(Command::Export(args))
 }
 
@@ -379,6 +399,8 @@ mod tests {
             &["--what"],
             &["verify", "--json=yes"],
             &["export", "x", "--since", "2026-02-30"],
+            &["export", "x", "--since", "2026-02-02", "--until", "2026-02-01"],
+            &["export", "--zip"],
         ] {
             assert!(typed(wrong).is_err(), "{wrong:?}");
         }
