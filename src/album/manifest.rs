@@ -99,7 +99,8 @@ impl Row {
         line(&cells)
     }
 
-    fn unescaped(mut self) -> Row {
+    /// The row with the texts as the visitors wrote them.
+    pub(super) fn unescaped(mut self) -> Row {
         for field in [&mut self.media_id, &mut self.team, &mut self.contributor, &mut self.note] {
             *field = rearm(field);
         }
@@ -130,7 +131,7 @@ fn line(cells: &[String]) -> Result<String> {
 
 /// `text` on one line and not to be taken for a formula (OWASP: `= + - @`, tab and carriage return in front;
 /// full-width forms of them too). The apostrophe is added before an apostrophe as well, so it can be undone.
-fn disarm(text: &str) -> String {
+pub(super) fn disarm(text: &str) -> String {
     let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match flat.trim_start().chars().next() {
         Some('=' | '+' | '-' | '@' | '\'' | '＝' | '＋' | '－' | '＠') => format!("'{flat}"),

@@ -11,6 +11,7 @@
 //! second file. The album works without the queue: [`verify`] and [`export`] run on a pulled card elsewhere. It
 //! knows nothing of queues, of WeChat or of HTTP.
 
+pub mod catalogue;
 mod day;
 pub mod export;
 mod foreign;
@@ -18,6 +19,7 @@ mod incoming;
 pub mod manifest;
 mod mend;
 pub mod name;
+pub mod positions;
 mod stable;
 pub mod verify;
 pub mod watch;

@@ -272,7 +272,12 @@ fn open_web(
         data_dir: config.data_dir.clone(),
         is_demo,
     };
-    let web_rooms = WebRooms { queue: rooms.queue.clone(), wechat: rooms.wechat.clone(), overview };
+    let web_rooms = WebRooms {
+        queue: rooms.queue.clone(),
+        wechat: rooms.wechat.clone(),
+        overview,
+        pictures_dir: rooms.album.root().to_owned(),
+    };
     let site = Site::new(options, web_rooms, clock.clone(), random.clone())?;
     let socket = private_socket(&config.data_dir)?;
     let _ = std::fs::remove_file(&socket);

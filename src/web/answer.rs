@@ -1,28 +1,58 @@
 //! An answer: status, headers, body. Every answer, refusals included, gets the headers that keep browsers from
-//! guessing, caching and framing.
+//! guessing, caching and framing. A body is bytes, or is written while it goes out; its length is known before
+//! its first byte in either case, so that whoever gets less knows that it is not whole.
 
 use crate::ground::language::Language;
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// Nothing may be loaded by, or framed around, an answer that is no page.
 const NO_CONTENT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
+/// Writes a body. What it holds (an open file, a place in a queue) is let go when it is done or dropped.
+pub type WriteBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
+/// What follows the head.
+pub enum Body {
+    /// All of it, here.
+    Bytes(Cow<'static, [u8]>),
+    /// So many bytes, made while they go out. When the writer fails or writes less, the connection is cut.
+    Stream(u64, WriteBody),
+}
+
 /// An answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
     /// Names and values, visible ASCII only.
     pub headers: Vec<(&'static str, String)>,
     /// Body.
-    pub body: Cow<'static, [u8]>,
+    pub body: Body,
+}
+
+impl Body {
+    /// Its length.
+    pub fn length(&self) -> u64 {
+        match self {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Stream(length, _) => *length,
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.length())
+    }
 }
 
 impl Answer {
     fn new(status: u16, content_type: &str, policy: &str, body: impl Into<Cow<'static, [u8]>>) -> Answer {
-        let mut answer = Answer { status, headers: Vec::new(), body: body.into() };
+        let mut answer = Answer { status, headers: Vec::new(), body: Body::Bytes(body.into()) };
         for (name, value) in [
             ("Content-Type", content_type),
             ("Content-Security-Policy", policy),
@@ -88,6 +118,18 @@ impl Answer {
     pub fn asset(bytes: Cow<'static, [u8]>, content_type: &str) -> Answer {
         Answer::new(200, content_type, NO_CONTENT_POLICY, bytes)
             .with_header("Cache-Control", "public, max-age=31536000, immutable")
+    }
+
+    /// A small picture.
+    pub fn jpeg(bytes: Vec<u8>) -> Answer {
+        Answer::new(200, "image/jpeg", NO_CONTENT_POLICY, bytes)
+    }
+
+    /// `length` bytes that `write` makes while they go out.
+    pub fn stream(content_type: &str, length: u64, write: WriteBody) -> Answer {
+        let mut answer = Answer::new(200, content_type, NO_CONTENT_POLICY, Vec::new());
+        answer.body = Body::Stream(length, write);
+        answer
     }
 
     /// Prometheus text.

@@ -5,8 +5,10 @@
 //! that names tiny_http; the inbound door in front of it hands over nothing but whole, bounded requests and says
 //! in a header who the client is.
 //!
-//! The room knows the queue (to take submissions and show receipts) and WeChat's signature and fault table. It
-//! does not know how pictures are fetched or kept.
+//! The room knows the queue (to take submissions and show receipts) and WeChat's signature and fault table. For
+//! the operator's gallery it reads the album, through [`crate::album::catalogue`] and by nothing else: looking at
+//! pictures is HTTP for people, and a second copy of the manifest's rules here would drift from the first. It
+//! does not know how pictures are fetched, and writes none.
 
 mod admin;
 mod answer;
@@ -20,7 +22,7 @@ mod visit;
 mod welcome;
 
 pub use admin::{Overview, TOKEN_FILE as ADMIN_TOKEN_FILE};
-pub use answer::Answer;
+pub use answer::{Answer, Body, WriteBody};
 pub use submit::parse_submission;
 pub use visit::{Method, Visit};
 
@@ -87,6 +89,8 @@ pub struct Rooms {
     pub wechat: Arc<WeChat>,
     /// Knows all rooms, for the operator's routes.
     pub overview: Arc<dyn Overview>,
+    /// The pictures folder, for the operator's gallery; only read.
+    pub pictures_dir: PathBuf,
 }
 
 /// All routes.
@@ -105,8 +109,7 @@ impl Site {
     /// The site; makes the cookie's key where there is none yet.
     pub fn new(options: WebOptions, rooms: Rooms, clock: SharedClock, random: SharedRandom) -> Result<Site> {
         let is_secure = options.public_url.starts_with("https:");
-        let admin =
-            Admin::open(&options.data_dir, rooms.overview.clone(), rooms.queue.clone(), &clock, &random)?;
+        let admin = Admin::open(&options, &rooms, &clock, &random)?;
         let passes = Passes::open(&options.data_dir, is_secure, clock.clone(), random)?;
         let assets = PageAssets::load(&options.jssdk_urls)?;
         let submissions = Rates::new(options.rate, clock.clone());
@@ -130,7 +133,9 @@ impl Site {
             }
             (path, Method::Get) if path.starts_with("/assets/") => self.asset(&path["/assets/".len()..]),
             ("/metrics", _) => self.admin.answer(visit, &self.passes),
-            (path, _) if path.starts_with("/admin/") => self.admin.answer(visit, &self.passes),
+            (path, _) if path == "/admin" || path.starts_with("/admin/") => {
+                self.admin.answer(visit, &self.passes)
+            }
             (path, Method::Get) if path.starts_with("/MP_verify_") => self.verify_file(&path[1..]),
             (path, _) if is_known(path) => Answer::method_not_allowed(allowed(path)),
             _ => Answer::refusal(

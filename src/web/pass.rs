@@ -62,6 +62,11 @@ impl Passes {
         format!("{}; Path=/admin; HttpOnly; SameSite=Strict{}", self.signed(ADMIN_COOKIE), self.secure())
     }
 
+    /// A Set-Cookie value that takes an operator's cookie back.
+    pub(super) fn end_admin(&self) -> String {
+        format!("{ADMIN_COOKIE}=; Max-Age=0; Path=/admin; HttpOnly; SameSite=Strict{}", self.secure())
+    }
+
     /// Whether a Cookie header is an operator's.
     pub(super) fn holds_admin(&self, cookie: Option<&str>) -> bool {
         self.holds_named(ADMIN_COOKIE, cookie)

@@ -5,12 +5,12 @@
 //! end, every answer has a length.
 
 use super::Site;
-use super::answer::Answer;
+use super::answer::{Answer, Body, WriteBody};
 use super::visit::{Method, Visit};
 use crate::door::inbound::CLIENT_ADDRESS_HEADER;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
-use std::io::Read;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,16 +98,85 @@ fn answer(site: &Site, mut request: Request) {
         log::error!("a request ended in a panic");
         Answer::refusal(500, "internal", "程序内部错误", "an internal error", Language::Chinese)
     });
-    let headers = answer
-        .headers
-        .iter()
-        .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok());
-    let length = answer.body.len();
-    let response =
-        Response::new(StatusCode(answer.status), headers.collect(), &answer.body[..], Some(length), None)
-            .with_chunked_threshold(usize::MAX);
+    let headers = headers_of(&answer);
     // The client may have left; that is no fault of ours.
-    let _ = request.respond(response);
+    let _ = match answer.body {
+        Body::Bytes(bytes) => {
+            let response =
+                Response::new(StatusCode(answer.status), headers, &bytes[..], Some(bytes.len()), None)
+                    .with_chunked_threshold(usize::MAX);
+            request.respond(response)
+        }
+        Body::Stream(length, write) => respond_with_stream(request, answer.status, &headers, length, write),
+    };
+}
+
+fn headers_of(answer: &Answer) -> Vec<Header> {
+    let header = |(name, value): &(&str, String)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok();
+    answer.headers.iter().filter_map(header).collect()
+}
+
+/// tiny_http counts bytes in a machine word and wants to read; a zip may be longer than a word tells on 32-bit
+/// machines and is written. So its head is written here; the door in front reads it and frames the answer anew.
+fn respond_with_stream(
+    request: Request,
+    status: u16,
+    headers: &[Header],
+    length: u64,
+    write: WriteBody,
+) -> io::Result<()> {
+    let is_head = *request.method() == tiny_http::Method::Head;
+    let mut writer = request.into_writer();
+    let reason = StatusCode(status).default_reason_phrase();
+    let mut head = format!("HTTP/1.1 {status} {reason}\r\nContent-Length: {length}\r\n");
+    for header in headers {
+        head.push_str(&format!("{}: {}\r\n", header.field, header.value));
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    writer.write_all(head.as_bytes())?;
+    if is_head {
+        return writer.flush();
+    }
+    let mut body = Counted { writer: &mut *writer, left: length };
+    let written = catch_unwind(AssertUnwindSafe(|| write(&mut body)));
+    let left = body.left;
+    match written {
+        Ok(Ok(())) if left == 0 => writer.flush(),
+        // What is missing tells the door, and by it the client, that this is not whole.
+        Ok(Ok(())) => {
+            log::warn!("an answer was cut: it is {left} bytes shorter than expected");
+            writer.flush()
+        }
+        Ok(Err(error)) => {
+            log::info!("an answer was cut {left} bytes before its end: {error}");
+            Err(error)
+        }
+        Err(_) => {
+            log::error!("a request ended in a panic");
+            Ok(())
+        }
+    }
+}
+
+/// Never lets out more bytes than were told.
+struct Counted<'w> {
+    writer: &'w mut dyn Write,
+    left: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::Error::new(ErrorKind::InvalidData, "it is longer than expected"));
+        }
+        let count = self.writer.write(bytes)?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// `None` when the body is longer than any submission can be.
