@@ -53,6 +53,8 @@ pub struct WeChatConfig {
     pub app_id: String,
     /// AppSecret; never shown.
     pub app_secret: String,
+    /// The file that holds it; `None`: it stands in the settings themselves.
+    pub app_secret_file: Option<PathBuf>,
     /// The API's hosts, in the order in which they are tried.
     pub api_urls: Vec<Origin>,
     /// Which call gives the access_token.
@@ -248,7 +250,7 @@ impl WeChatConfig {
                 is_app_id.then(|| text.to_owned())
             },
         );
-        let app_secret = read_secret(reader, environment);
+        let secret = read_secret(reader, environment);
         let api_urls = reader.list(
             "wechat.api_urls",
             &["https://api.weixin.qq.com", "https://api2.weixin.qq.com"],
@@ -271,9 +273,11 @@ impl WeChatConfig {
             "give addresses of WeChat's script; http:// only for this machine itself",
             script_url,
         );
+        let (app_secret, app_secret_file) = secret?;
         Some(WeChatConfig {
             app_id: app_id?,
-            app_secret: app_secret?,
+            app_secret,
+            app_secret_file,
             api_urls: api_urls.filter(|urls| !urls.is_empty())?,
             token: token?,
             verify_dir: verify_dir?,
@@ -371,15 +375,16 @@ impl LimitsConfig {
     }
 }
 
-/// The secret: from the settings, from a file, or from the systemd credential `app_secret`.
-fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<String> {
+/// The secret: from the settings, from a file, or from the systemd credential `app_secret`; with the file that
+/// it came from.
+fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<(String, Option<PathBuf>)> {
     const REMEDY: &str =
         "give wechat.app_secret_file with the path of a file that holds the account's AppSecret";
     let inline = reader.secret("wechat.app_secret");
     let file = reader.optional_path("wechat.app_secret_file");
     let credential =
         variable(environment, "CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("app_secret"));
-    let (key, text) = match (inline, file, credential.filter(|path| path.exists())) {
+    let (key, text, from) = match (inline, file, credential.filter(|path| path.exists())) {
         (Some(_), Some(_), _) => {
             reader.complain(
                 "wechat.app_secret",
@@ -389,9 +394,9 @@ fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<String>
             );
             return None;
         }
-        (Some(text), None, _) => ("wechat.app_secret", text),
+        (Some(text), None, _) => ("wechat.app_secret", text, None),
         (None, Some(path), _) | (None, None, Some(path)) => match std::fs::read_to_string(&path) {
-            Ok(text) => ("wechat.app_secret_file", text),
+            Ok(text) => ("wechat.app_secret_file", text, Some(path)),
             Err(error) => {
                 reader.complain(
                     "wechat.app_secret_file",
@@ -414,7 +419,7 @@ fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<String>
         reader.complain(key, "(not shown)", "is no AppSecret: 32 letters and digits are expected", REMEDY);
         return None;
     }
-    Some(secret.to_owned())
+    Some((secret.to_owned(), from))
 }
 
 /// An origin as the phone sees it. Plain http is allowed: demo and LAN tests have no certificate.
