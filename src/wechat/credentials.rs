@@ -310,7 +310,7 @@ impl Credentials {
         true
     }
 
-    fn fetch_token(&self, force: bool) -> Result<(String, u64), Fault> {
+    pub(super) fn fetch_token(&self, force: bool) -> Result<(String, u64), Fault> {
         let CredentialsOptions { app_id, app_secret, .. } = &self.options;
         let reply = match self.options.token_kind {
             TokenKind::Stable => {
@@ -344,7 +344,7 @@ impl Credentials {
         }
     }
 
-    fn fetch_ticket(&self, token: &str) -> Result<String, Fault> {
+    pub(super) fn fetch_ticket(&self, token: &str) -> Result<String, Fault> {
         let target = format!("/cgi-bin/ticket/getticket?access_token={token}&type=jsapi");
         let call = Call { target: &target, json: None, is_repeatable: true };
         let reply = self.options.api.call_for_reply(&call)?;

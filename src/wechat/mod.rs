@@ -13,6 +13,7 @@ mod api;
 mod credentials;
 pub mod fault;
 mod media;
+pub mod probe;
 mod reply;
 pub mod signature;
 
