@@ -11,6 +11,7 @@ Usage: tubox COMMAND [OPTIONS]
 
   demo      try the whole box against a simulated WeChat: no account, no settings
   serve     run the box
+  check     look at everything that can be wrong before it goes wrong
   status    ask the running box: waiting, saved, failed, and what to mend
   retry     put failed pictures back into the queue
   admin-url print the address of the operator's page, its key included
@@ -39,6 +40,16 @@ Usage: tubox serve [--config FILE]
 
 Runs the box. Settings come from FILE (default /etc/tubox/tubox.toml); each key can also be
 given as an environment variable: TUBOX_ + section + key, such as TUBOX_WECHAT_APP_ID.";
+
+const CHECK_HELP: &str = "\
+Usage: tubox check [--config FILE] [--json]
+
+Looks at settings, secret, port, folders, disk, clock, the way to WeChat, the account and the public
+address, and says how to mend what is wrong. Works before and beside a running box. Exit code 1 when
+there is a fault, 2 when the settings cannot be used.
+
+  --config FILE  the settings (default /etc/tubox/tubox.toml)
+  --json         one JSON object instead of text";
 
 const STATUS_HELP: &str = "\
 Usage: tubox status [--config FILE] [--json] [--watch]
@@ -106,6 +117,7 @@ pub(super) enum Command {
     Version,
     Demo(DemoArgs),
     Serve(ServeArgs),
+    Check(CheckArgs),
     Simulate(SimulateArgs),
     Status(StatusArgs),
     Retry(RetryArgs),
@@ -120,6 +132,7 @@ pub(super) enum Topic {
     All,
     Demo,
     Serve,
+    Check,
     Status,
     Retry,
     AdminUrl,
@@ -139,6 +152,12 @@ pub(super) struct DemoArgs {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ServeArgs {
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct CheckArgs {
+    pub config: Option<PathBuf>,
+    pub json: bool,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -195,6 +214,7 @@ pub(super) fn help(topic: Topic) -> &'static str {
         Topic::All => HELP,
         Topic::Demo => DEMO_HELP,
         Topic::Serve => SERVE_HELP,
+        Topic::Check => CHECK_HELP,
         Topic::Status => STATUS_HELP,
         Topic::Retry => RETRY_HELP,
         Topic::AdminUrl => ADMIN_URL_HELP,
@@ -212,6 +232,7 @@ pub(super) fn parse(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
         Some(Value(name)) => match name.to_string_lossy().as_ref() {
             "demo" => parse_demo(parser),
             "serve" => parse_serve(parser),
+            "check" => parse_check(parser),
             "status" => parse_status(parser),
             "retry" => parse_retry(parser),
             "admin-url" => parse_admin_url(parser),
@@ -257,6 +278,19 @@ fn parse_serve(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
         }
     }
     Ok(Command::Serve(args))
+}
+
+fn parse_check(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
+    let mut args = CheckArgs::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Command::Help(Topic::Check)),
+            Long("config") => args.config = Some(parser.value()?.into()),
+            Long("json") => args.json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Check(args))
 }
 
 fn parse_status(mut parser: lexopt::Parser) -> Result<Command, UsageError> {

@@ -72,7 +72,7 @@ pub(super) fn admin_token(config: &Config) -> Result<String> {
 }
 
 /// A box that listens on all addresses is asked on loopback.
-fn callable(listening: SocketAddr) -> SocketAddr {
+pub(super) fn callable(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod check;
 mod demo;
 mod notify;
 mod operate;
@@ -83,6 +84,7 @@ fn run(command: Command) -> Result<(), Ended> {
             Ok(())
         }
         Command::Serve(options) => serve::run(&options),
+        Command::Check(options) => check::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Status(options) => operate::status(&options),

@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("simulator", &[]),
     ("config", &["door", "wechat"]),
     ("appliance", &["album", "queue", "wechat", "collector", "web", "door", "config", "alerts"]),
-    ("cli", &["appliance", "config", "album", "simulator", "web"]),
+    ("cli", &["appliance", "config", "album", "simulator", "web", "door", "wechat"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
