@@ -128,7 +128,11 @@ impl DayFolder {
             return Ok(Some(content));
         }
         let aside = path.with_extension("damaged");
-        log::error!("{} is not whole and in no manifest; it is fetched again, and kept as {}", path.display(), aside.display());
+        log::error!(
+            "{} is not whole and in no manifest; it is fetched again, and kept as {}",
+            path.display(),
+            aside.display()
+        );
         std::fs::rename(&path, &aside).with_context(|| format!("could not rename to {}", aside.display()))?;
         Ok(None)
     }

@@ -56,9 +56,12 @@ fn good_lines(bytes: &[u8]) -> Result<String> {
 fn are_rows(lines: &[u8]) -> bool {
     let is_text = |byte: &u8| *byte >= b' ' || matches!(byte, b'\n' | b'\r');
     let count = lines.iter().filter(|byte| **byte == b'\n').count();
-    let is_sound = |row: &Row| !row.file.is_empty() && row.sha256.len() == 64 && row.sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_sound = |row: &Row| {
+        !row.file.is_empty() && row.sha256.len() == 64 && row.sha256.bytes().all(|b| b.is_ascii_hexdigit())
+    };
     let rows = manifest::parse(lines);
-    lines.iter().all(is_text) && rows.is_ok_and(|rows| rows.len() == count.saturating_sub(1) && rows.iter().all(is_sound))
+    lines.iter().all(is_text)
+        && rows.is_ok_and(|rows| rows.len() == count.saturating_sub(1) && rows.iter().all(is_sound))
 }
 
 fn mend_sums(folder: &Path, path: &Path) -> Result<()> {
@@ -80,7 +83,8 @@ fn mend_sums(folder: &Path, path: &Path) -> Result<()> {
         }
     }
     let is_unharmed = mended.as_bytes() == &bytes[..whole];
-    let missing: String = rows.iter().filter(|row| owed.contains_key(row.file.as_str())).map(Row::sums_line).collect();
+    let missing: String =
+        rows.iter().filter(|row| owed.contains_key(row.file.as_str())).map(Row::sums_line).collect();
     if is_unharmed && missing.is_empty() {
         return cut_tail(path, bytes.len(), whole);
     }
@@ -117,7 +121,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.part"));
     let mut file = File::create(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
+    let written =
+        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
     if let Err(error) = written {
         let _ = std::fs::remove_file(&temporary);
         return Err(error.into());

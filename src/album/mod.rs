@@ -35,8 +35,8 @@ use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use day::DayFolder;
 use incoming::InHand;
-use stable::Volume;
 use manifest::Row;
+use stable::Volume;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -254,7 +254,8 @@ impl Album {
 
 /// An error for each of several: the same words, and the same code of the operating system for whoever asks why.
 fn same_error(error: &anyhow::Error) -> anyhow::Error {
-    let code = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find_map(io::Error::raw_os_error);
+    let code =
+        error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find_map(io::Error::raw_os_error);
     match code {
         Some(code) => anyhow::Error::new(io::Error::from_raw_os_error(code)).context(error.to_string()),
         None => anyhow::anyhow!("{error:#}"),

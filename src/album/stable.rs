@@ -49,7 +49,8 @@ impl Volume {
     /// False when the files have to be synced one by one.
     fn sync_together(&self, files: &[&File]) -> bool {
         let mut open = self.lock();
-        let is_ours = |open: &Open| files.iter().all(|file| device_of(file).is_ok_and(|device| device == open.device));
+        let is_ours =
+            |open: &Open| files.iter().all(|file| device_of(file).is_ok_and(|device| device == open.device));
         match &*open {
             Some(volume) if !volume.is_believed => return false,
             Some(volume) if is_ours(volume) => {}
@@ -59,14 +60,13 @@ impl Volume {
                 return false;
             }
         }
-        let synced = open.as_ref().is_some_and(|volume| match syncfs(&volume.folder) {
+        open.as_ref().is_some_and(|volume| match syncfs(&volume.folder) {
             Ok(()) => true,
             Err(error) => {
                 log::warn!("could not sync the file system of {}: {error}", self.root.display());
                 false
             }
-        });
-        synced
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
@@ -102,7 +102,13 @@ mod tests {
 
     #[test]
     fn old_kernels_are_not_believed() {
-        for (release, reports) in [("6.1.0-rpi7-rpi-v8", true), ("5.8.0", true), ("5.7.19+", false), ("4.19.0", false), ("x", false)] {
+        for (release, reports) in [
+            ("6.1.0-rpi7-rpi-v8", true),
+            ("5.8.0", true),
+            ("5.7.19+", false),
+            ("4.19.0", false),
+            ("x", false),
+        ] {
             assert_eq!(kernel_reports(release), reports, "{release}");
         }
     }

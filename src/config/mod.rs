@@ -201,7 +201,9 @@ fn read_table(file: Option<&Path>) -> Result<toml::Table, ConfigError> {
 
 fn parse_table(text: &str, path: &Path) -> Result<toml::Table, ConfigError> {
     let parsed = text.parse();
-    parsed.map_err(|error| ConfigError::File(format!("could not read the settings {}: {error}", path.display())))
+    parsed.map_err(|error| {
+        ConfigError::File(format!("could not read the settings {}: {error}", path.display()))
+    })
 }
 
 impl Config {

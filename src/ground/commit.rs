@@ -156,7 +156,8 @@ mod tests {
             items
         };
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| place.submit_in_company(1, more_come, Duration::from_secs(60), commit));
+            let first =
+                scope.spawn(|| place.submit_in_company(1, more_come, Duration::from_secs(60), commit));
             while !place.lock().committing {
                 std::thread::yield_now();
             }

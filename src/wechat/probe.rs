@@ -74,7 +74,7 @@ impl Probe {
     /// Asks for a picture that nobody has uploaded. "No such picture" (40007) means that pictures may be fetched.
     pub fn may_fetch(&self, token: &ProbedToken, unknown: &MediaId) -> Result<(), Fault> {
         let target = format!("/cgi-bin/media/get?access_token={}&media_id={unknown}", token.0);
-        match self.api.call_for_reply(&Call { target: &target, json: None }) {
+        match self.api.call_for_reply(&Call { target: &target, json: None, is_repeatable: true }) {
             Ok(_) => Ok(()),
             Err(fault) if fault.code == "40007" => Ok(()),
             Err(fault) => Err(self.without_secrets(fault, &token.0)),
