@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod check;
 mod contract;
 mod demo;
 mod hostile;

@@ -1,6 +1,7 @@
 //! One GET, bounded in bytes and in time: to a box on this machine, or through a passage to the public address.
 
 use crate::door::outbound::{Origin, OutboundDoor, PassageFault};
+use crate::door::relay::is_time_limit;
 use crate::ground::clock::Deadline;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -77,7 +78,7 @@ pub(super) fn get_through(
     match (reply, fault) {
         (Some(Ok(reply)), None) => Ok(reply),
         (_, Some(fault)) => Err(fault),
-        (Some(Err(error)), None) if error.kind() == ErrorKind::TimedOut => Err(PassageFault::TooSlow),
+        (Some(Err(error)), None) if is_time_limit(&error) => Err(PassageFault::TooSlow),
         (_, None) => Err(PassageFault::Garbage { why: "its body makes no sense" }),
     }
 }

@@ -6,6 +6,7 @@ use super::finding::{Both, Finding, both};
 use super::http::{Reply, get};
 use crate::cli::ask::{admin_token, callable};
 use crate::config::Config;
+use crate::ground::clock::Deadline;
 use crate::ground::escape::for_log;
 use crate::ground::language::Language;
 use rustix::fs::{major, minor};
@@ -17,8 +18,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// A box on this machine answers much sooner.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// All questions to the one who answers on the port; a box on this machine answers much sooner.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Who is there.
 pub(super) enum Neighbour {
@@ -107,8 +108,8 @@ fn unusable(listen: SocketAddr, error: &io::Error) -> Finding {
 }
 
 fn who_answers(config: &Config, is_locked: Option<bool>) -> (Neighbour, Vec<Finding>) {
-    let address = callable(config.listen);
-    let alive = get(address, "/healthz", &[], ANSWER_WITHIN);
+    let asked = Asked { address: callable(config.listen), deadline: Deadline::after(ANSWERS_WITHIN) };
+    let alive = asked.get("/healthz", &[]);
     if !alive.is_ok_and(|reply| reply.status == 200 && json(&reply)["alive"] == Value::Bool(true)) {
         return (Neighbour::Stranger, vec![taken(config.listen)]);
     }
@@ -116,13 +117,26 @@ fn who_answers(config: &Config, is_locked: Option<bool>) -> (Neighbour, Vec<Find
     if is_locked == Some(false) {
         return (Neighbour::SomeBox, vec![another_box(config)]);
     }
-    match ask_status(config, address) {
+    match ask_status(config, &asked) {
         Ok(status) => {
-            let findings = vec![own(config.listen), fares(&status, address)];
+            let findings = vec![own(config.listen), fares(&status, &asked)];
             (Neighbour::Ours(Box::new(status)), findings)
         }
         Err(NoStatus::Refused) => (Neighbour::SomeBox, vec![another_box(config)]),
         Err(NoStatus::Unreadable(why)) => (Neighbour::SomeBox, vec![unknown_box(config.listen, &why)]),
+    }
+}
+
+/// Who answers on the port, and until when questions may be asked.
+struct Asked {
+    address: SocketAddr,
+    deadline: Deadline,
+}
+
+impl Asked {
+    fn get(&self, target: &str, headers: &[(&str, &str)]) -> io::Result<Reply> {
+        let within = self.deadline.remaining().ok_or(ErrorKind::TimedOut)?;
+        get(self.address, target, headers, within)
     }
 }
 
@@ -180,12 +194,12 @@ enum NoStatus {
     Unreadable(String),
 }
 
-fn ask_status(config: &Config, address: SocketAddr) -> Result<Status, NoStatus> {
+fn ask_status(config: &Config, asked: &Asked) -> Result<Status, NoStatus> {
     let token = admin_token(config).map_err(|error| NoStatus::Unreadable(format!("{error:#}")))?;
     let bearer = format!("Bearer {token}");
     let ask = |language: Language| {
         let headers = [("Authorization", bearer.as_str()), ("Accept-Language", language.tag())];
-        match get(address, "/admin/status", &headers, ANSWER_WITHIN) {
+        match asked.get("/admin/status", &headers) {
             Ok(reply) if reply.status == 200 => Ok(json(&reply)),
             Ok(reply) if reply.status == 401 => Err(NoStatus::Refused),
             Ok(reply) => Err(NoStatus::Unreadable(format!("status {}", reply.status))),
@@ -196,8 +210,8 @@ fn ask_status(config: &Config, address: SocketAddr) -> Result<Status, NoStatus> 
 }
 
 /// How the running box fares, in a line; `tubox status` tells more.
-fn fares(status: &Status, address: SocketAddr) -> Finding {
-    let ready = get(address, "/readyz", &[], ANSWER_WITHIN);
+fn fares(status: &Status, asked: &Asked) -> Finding {
+    let ready = asked.get("/readyz", &[]);
     if let Ok(reply) = ready.as_ref()
         && reply.status != 200
     {

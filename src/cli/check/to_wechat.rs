@@ -8,18 +8,20 @@ use crate::door::outbound::{OutboundDoor, OutboundLimits, OutboundOptions};
 use crate::ground::clock::{Deadline, SharedClock, rfc3339_utc};
 use crate::ground::media_id::MediaId;
 use crate::ground::random::{ALPHANUMERIC, SharedRandom};
+use crate::ground::stop::Stop;
 use crate::wechat::fault::{Outcome, PauseLength};
 use crate::wechat::probe::{Probe, ProbeOptions, ProbedTicket, ProbedToken, address_seen};
 use crate::wechat::{Fault, TokenKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All steps together; one that has begun may end its own limit later.
-const ALL_WITHIN: Duration = Duration::from_secs(11);
+/// All steps together; then the door is closed.
+const ALL_WITHIN: Duration = Duration::from_secs(15);
 /// One call to one host, and each part of it.
 const CALL_WITHIN: Duration = Duration::from_secs(6);
 const PART_WITHIN: Duration = Duration::from_secs(3);
 /// How far the clocks may be apart.
+const OFFSET_NONE_MS: u64 = 5_000;
 const OFFSET_WARNING_MS: u64 = 30_000;
 const OFFSET_FAULT_MS: u64 = 5 * 60_000;
 /// This program is younger than this: 2026-01-01.
@@ -93,7 +95,7 @@ pub(super) fn look(
     match neighbour {
         Neighbour::Ours(status) if classic => as_the_box_says(status),
         Neighbour::SomeBox if classic => left_out(),
-        _ => Steps { config, door, clock, random }.take(),
+        _ => Steps { config, door, clock, random, deadline: Deadline::after(ALL_WITHIN) }.take_in_time(),
     }
 }
 
@@ -167,11 +169,33 @@ struct Steps<'a> {
     door: Arc<OutboundDoor>,
     clock: &'a SharedClock,
     random: &'a SharedRandom,
+    deadline: Deadline,
 }
 
 impl Steps<'_> {
+    fn take_in_time(&self) -> Seen {
+        let done = Stop::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                if !done.wait(ALL_WITHIN) {
+                    self.door.close();
+                }
+            });
+            let seen = self.take();
+            done.ask();
+            seen
+        })
+    }
+
+    /// A step that the closed door has cut was too slow.
+    fn in_time<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        answer.map_err(|fault| match self.deadline.passed() {
+            true => Fault::new("stalled", format!("no answer within {} s", ALL_WITHIN.as_secs())),
+            false => fault,
+        })
+    }
+
     fn take(&self) -> Seen {
-        let deadline = Deadline::after(ALL_WITHIN);
         let probe = Probe::new(ProbeOptions {
             app_id: self.config.wechat.app_id.clone(),
             app_secret: self.config.wechat.app_secret.clone(),
@@ -180,7 +204,7 @@ impl Steps<'_> {
             door: self.door.clone(),
             clock: self.clock.clone(),
         });
-        let token = probe.token();
+        let token = self.in_time(probe.token());
         let mut findings = vec![self.way(&token), self.clock_against(&probe)];
         findings.extend(address_and_token(&token));
         let mut seen = Seen { ticket: None, findings };
@@ -190,18 +214,18 @@ impl Steps<'_> {
             return seen;
         };
         let late = || both("微信回答太慢", "WeChat answers too slowly");
-        if deadline.passed() {
+        if self.deadline.passed() {
             seen.findings.extend(["ticket", "account"].map(|id| Finding::not_tried(id, late())));
             return seen;
         }
-        match probe.ticket(&token) {
+        match self.in_time(probe.ticket(&token)) {
             Ok(ticket) => {
                 seen.ticket = Some(ticket);
                 seen.findings.push(Finding::ok("ticket", both("已获取（不显示）", "got one (not shown)")));
             }
             Err(fault) => seen.findings.push(judge("ticket", &fault)),
         }
-        if deadline.passed() {
+        if self.deadline.passed() {
             seen.findings.push(Finding::not_tried("account", late()));
             return seen;
         }
@@ -281,7 +305,7 @@ impl Steps<'_> {
         let Ok(unknown) = MediaId::parse(&unknown) else {
             return Finding::not_tried("account", both("程序错误", "of an internal error"));
         };
-        match probe.may_fetch(token, &unknown) {
+        match self.in_time(probe.may_fetch(token, &unknown)) {
             Ok(()) => Finding::ok("account", both("可以下载图片", "may fetch pictures")),
             Err(fault) => judge("account", &fault),
         }
@@ -340,6 +364,9 @@ fn judge(id: &'static str, fault: &Fault) -> Finding {
 fn judge_offset(offset_ms: i64) -> Finding {
     let apart = offset_ms.unsigned_abs();
     let words = span(apart);
+    if apart <= OFFSET_NONE_MS {
+        return Finding::ok("clock", both("与微信一致（5 秒以内）", "agrees with WeChat's to within 5 s"));
+    }
     if apart <= OFFSET_WARNING_MS {
         return Finding::ok(
             "clock",
@@ -382,7 +409,7 @@ mod tests {
     #[test]
     fn clocks_may_be_half_a_minute_apart() {
         let cases = [
-            (0, State::Ok, "0 s apart from WeChat's"),
+            (-5_000, State::Ok, "agrees with WeChat's to within 5 s"),
             (-29_000, State::Ok, "29 s apart from WeChat's"),
             (31_000, State::Warning, "31 s behind WeChat's"),
             (-299_000, State::Warning, "4 min ahead of WeChat's"),
