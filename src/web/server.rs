@@ -19,9 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
-/// Threads that answer. Submissions wait in them for the disk: while half of them share one sync, the other half
-/// gathers for the next; so many
-/// are needed for a busy box to acknowledge more than 20 a sync.
+/// Threads that answer. Submissions wait in them for the disk: while one half shares a sync, the other half gathers
+/// for the next. So many are needed for a busy box to acknowledge more than 20 a sync.
 const HANDLERS: usize = 64;
 
 /// A handler's stack: parsing is shallow (JSON stops at 128 levels).

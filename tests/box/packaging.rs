@@ -61,6 +61,7 @@ fn in_words(config: &Config) -> String {
     let WeChatConfig {
         app_id,
         app_secret,
+        app_secret_file: _,
         api_urls,
         token,
         verify_dir,
