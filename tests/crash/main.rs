@@ -15,6 +15,7 @@
 
 #![allow(clippy::disallowed_methods)] // the rig lives in real time and reads its own variables
 
+mod killed;
 mod power_cut;
 mod promises;
 mod station;
