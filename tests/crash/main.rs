@@ -15,9 +15,11 @@
 
 #![allow(clippy::disallowed_methods)] // the rig lives in real time and reads its own variables
 
+mod full_disk;
 mod killed;
 mod power_cut;
 mod promises;
+mod single_fault;
 mod station;
 mod thrift;
 mod volatile_disk;

@@ -51,6 +51,13 @@ impl Station {
         self.simulator.upload(picture, "image/jpeg")
     }
 
+    /// As [`Station::upload`], of this length.
+    pub fn upload_of(&self, length: usize) -> String {
+        let mut picture = jpeg(&self.random, 1);
+        picture.resize(length, 0);
+        self.simulator.upload(picture, "image/jpeg")
+    }
+
     pub fn uploads(&self, count: usize, length_max: usize) -> Vec<String> {
         (0..count).map(|_| self.upload(length_max)).collect()
     }

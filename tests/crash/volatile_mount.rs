@@ -152,6 +152,11 @@ impl VolatileMount {
         state.levers.fault = Some((at, errno));
     }
 
+    /// Takes back a fault that has hit nothing yet.
+    pub fn fail_no_more(&self) {
+        self.shared.lock().levers.fault = None;
+    }
+
     /// The operation that the fault has hit.
     pub fn hit(&self) -> Option<Step> {
         self.shared.lock().levers.hit.clone()

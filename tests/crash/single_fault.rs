@@ -1,0 +1,124 @@
+//! Every write, sync, rename, open, making and removing of a short run fails once, in turn, with each of the errors
+//! that disks give; then the power goes, so that a sync that failed and was trusted nevertheless comes to light.
+//!
+//! Of a fault while starting, an orderly refusal (exit code 3) is asked, and that the next start works. Of a fault
+//! while running: nothing is acknowledged that is lost, nothing breaks, and all goes on without a restart.
+
+use super::campaign;
+use super::promises::{self, Broken};
+use super::station::{BoxProcess, Ended, Ledger, PATIENCE, Places, Station};
+use super::volatile_disk::Disk;
+use super::volatile_mount::{VolatileMount, can_mount};
+use fuser::Errno;
+use std::path::Path;
+use tubox::ground::clock::Deadline;
+
+/// Faults of the default run, drawn from all.
+const SAMPLE: u64 = 8;
+
+const ERRORS: [(&str, Errno); 4] =
+    [("ENOSPC", Errno::ENOSPC), ("EIO", Errno::EIO), ("EROFS", Errno::EROFS), ("EDQUOT", Errno::EDQUOT)];
+
+#[test]
+fn a_single_fault_of_the_disk_breaks_no_promise() {
+    if !can_mount() {
+        return;
+    }
+    let station = Station::new(campaign("CAMPAIGN_SEED", 1));
+    let folder = tempfile::tempdir().unwrap();
+    let (steps, broken) = one_run(&station, folder.path(), None);
+    assert_eq!(broken, Broken::new(), "without a fault");
+    let all = steps * ERRORS.len() as u64;
+    let is_whole = std::env::var("CAMPAIGN_FAULTS").is_ok_and(|text| text == "all");
+    let chosen: Vec<u64> =
+        if is_whole { (0..all).collect() } else { (0..SAMPLE).map(|_| station.random.u64() % all).collect() };
+    let (mut count, mut broken) = (0, Broken::new());
+    for number in chosen {
+        let (at, error) = (number / ERRORS.len() as u64, ERRORS[number as usize % ERRORS.len()]);
+        broken.extend(one_run(&station, folder.path(), Some((at, error))).1);
+        count += 1;
+    }
+    eprintln!("{count} of {all} single faults ({steps} operations, {} errors): broken promises: {}", ERRORS.len(), broken.len());
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+/// A short run with a fault; how many operations there were, and what broke.
+fn one_run(station: &Station, folder: &Path, fault: Option<(u64, (&str, Errno))>) -> (u64, Broken) {
+    let mount = VolatileMount::new(Disk::new());
+    if let Some((at, (_, errno))) = fault {
+        mount.fail_after(at, errno);
+    }
+    let mounted = mount.mount(folder).unwrap();
+    let ledger = Ledger::default();
+    let mut broken = the_run(station, &Places::below(folder), &ledger);
+    let steps = mount.steps().len() as u64;
+    mount.fail_no_more();
+    broken.extend(promises::of_the_ledger(&ledger, &folder.join("pictures")));
+    broken.extend(promises::of_the_album(station, &folder.join("pictures")));
+    mount.cut_now();
+    drop(mounted);
+
+    let after = VolatileMount::new(mount.disk().after_cut(&station.random));
+    let _mounted = after.mount(folder).unwrap();
+    broken.extend(the_restart(station, &Places::below(folder), &ledger));
+    let hit = mount.hit().map_or("nothing".to_owned(), |step| format!("{:?} of {}", step.operation, step.path));
+    let name = fault.map_or("no fault".to_owned(), |(at, (name, _))| format!("{name} at operation {at}, which was {hit}"));
+    (steps, broken.into_iter().map(|broken| format!("{name}: {broken}")).collect())
+}
+
+fn the_run(station: &Station, places: &Places, ledger: &Ledger) -> Broken {
+    let mut started = station.start(places);
+    if let Err(Ended { status, log }) = &started {
+        let is_orderly = status.code() == Some(3) && log.contains("tubox: could not");
+        if !is_orderly {
+            return vec![format!("an unorderly end of the start: {status}\n{log}")];
+        }
+        started = station.start(places);
+    }
+    let running = match started {
+        Ok(running) => running,
+        Err(Ended { status, log }) => return vec![format!("the start after a failed start fails: {status}\n{log}")],
+    };
+    let mut broken = Broken::new();
+    for _ in 0..3 {
+        let ids = station.uploads(2, 20_000);
+        if !submit_until_taken(&running, ledger, &ids) {
+            broken.push(format!("a submission is never taken\n{}", running.log()));
+        }
+    }
+    if let Err(why) = running.await_settled(&ledger.receipts(), PATIENCE) {
+        broken.push(format!("{why}\n{}", running.log()));
+    }
+    let (status, log) = running.terminate();
+    if status.code() != Some(0) || log.contains("panicked") {
+        broken.push(format!("an unorderly end: {status}\n{log}"));
+    }
+    broken
+}
+
+/// As a person does who is told to try again.
+fn submit_until_taken(running: &BoxProcess, ledger: &Ledger, ids: &[String]) -> bool {
+    let deadline = Deadline::after(PATIENCE);
+    while !deadline.passed() {
+        match ledger.submit(running.address, ids) {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn the_restart(station: &Station, places: &Places, ledger: &Ledger) -> Broken {
+    let running = match station.start(places) {
+        Ok(running) => running,
+        Err(Ended { status, log }) => return vec![format!("the box does not start after the cut: {status}\n{log}")],
+    };
+    let mut broken = promises::of_the_album(station, &places.pictures);
+    if let Err(why) = running.await_settled(&ledger.receipts(), PATIENCE) {
+        broken.push(format!("after the cut: {why}\n{}", running.log()));
+    }
+    broken.extend(promises::of_the_ledger(ledger, &places.pictures));
+    broken.extend(promises::of_the_album(station, &places.pictures));
+    broken
+}
