@@ -12,3 +12,4 @@ mod packaging;
 mod program;
 mod proxy;
 mod running;
+mod seeds;

@@ -20,8 +20,8 @@
 mod connect;
 mod exchange;
 mod fault;
-mod framing;
-mod head;
+pub mod framing;
+pub mod head;
 mod lever;
 mod lobby;
 mod origin;
