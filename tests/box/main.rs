@@ -3,7 +3,9 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod check;
+mod card;
 mod contract;
+mod copy;
 mod demo;
 mod hostile;
 mod house;

@@ -93,14 +93,28 @@ fn copy_all(
     report.problems.extend(survey.nothing_wanted(selection));
     target.check_room(survey.room)?;
     watch.begin(survey.pictures, survey.bytes);
-    for day in &days {
+    // Whatever failed first, a stick that is no longer there is the reason.
+    copy_days(root, &days, selection, now_ms, &target, watch, report)
+        .map_err(|blocked| target.still_there().err().unwrap_or(blocked))
+}
+
+fn copy_days(
+    root: &Path,
+    days: &[String],
+    selection: &Selection,
+    now_ms: i64,
+    target: &Target,
+    watch: &mut impl Watch,
+    report: &mut Exported,
+) -> Result<(), Blocked> {
+    for day in days {
         let standing = plan::pictures_in(root, day, selection);
         let plan = plan::read_day(root, day, selection);
         report.problems.extend(plan.problems.iter().cloned());
-        copy_day(root, day, &plan, &target, watch, report)?;
+        copy_day(root, day, &plan, target, watch, report)?;
         report.problems.extend(plan::not_listed(root, day, standing, &plan, now_ms));
     }
-    lists::write_merged(&target)?;
+    lists::write_merged(target)?;
     target.sync_finally()
 }
 

@@ -9,6 +9,7 @@ use crate::album::{day_folders, name};
 use crate::ground::escape::for_log;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 
 /// Which pictures; everything that is `None` lets all pass.
@@ -63,11 +64,12 @@ pub(super) struct DayPlan {
 
 /// The days of `root` that `selection` wants, oldest first.
 pub(super) fn days(root: &Path, selection: &Selection) -> Result<Vec<String>, Blocked> {
-    let metadata = root.metadata().map_err(|error| Blocked::NoSource(target::in_words(&error)))?;
-    if !metadata.is_dir() {
-        return Err(Blocked::NoSource("it is a file".to_owned()));
-    }
-    let all = day_folders(root).map_err(|error| Blocked::NoSource(format!("{:#}", error.root_cause())))?;
+    // Read before it is judged: the reason of a refusal is the best that can be told.
+    std::fs::read_dir(root).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Blocked::MayNotRead,
+        _ => Blocked::NoSource(target::in_words(&error)),
+    })?;
+    let all = day_folders(root).map_err(|error| Blocked::NoSource(format!("{error:#}")))?;
     if all.is_empty()
         && let Some(meant) = find_pictures_below(root)
     {

@@ -36,6 +36,8 @@ pub enum Why {
 pub enum Blocked {
     /// The pictures folder is not there or not a folder.
     NoSource(String),
+    /// The pictures folder belongs to another user.
+    MayNotRead,
     /// No day's folder is in it; perhaps this one was meant.
     NotThePictures(Option<PathBuf>),
     /// The pictures folder has gone while it was read.
@@ -129,7 +131,8 @@ impl Why {
 impl Blocked {
     /// Whether the fault is with the pictures folder rather than with the destination.
     pub fn is_about_source(&self) -> bool {
-        matches!(self, Blocked::NoSource(_) | Blocked::NotThePictures(_) | Blocked::SourceGone(_))
+        use Blocked::{MayNotRead, NoSource, NotThePictures, SourceGone};
+        matches!(self, NoSource(_) | MayNotRead | NotThePictures(_) | SourceGone(_))
     }
 
     /// Whether another command line mends it.
@@ -148,6 +151,7 @@ impl Blocked {
     fn in_english(&self) -> String {
         match self {
             Blocked::NoSource(cause) => format!("it cannot be opened as a folder ({cause})"),
+            Blocked::MayNotRead => "you may not read it; run the command with sudo".to_owned(),
             Blocked::NotThePictures(None) => "no day's folder such as 2026-11-22 is in it".to_owned(),
             Blocked::NotThePictures(Some(meant)) => {
                 format!("no day's folder such as 2026-11-22 is in it; did you mean {}?", meant.display())
@@ -195,6 +199,7 @@ impl Blocked {
     fn in_chinese(&self) -> String {
         match self {
             Blocked::NoSource(cause) => format!("无法作为文件夹打开（{cause}）"),
+            Blocked::MayNotRead => "没有读取权限；请用 sudo 运行".to_owned(),
             Blocked::NotThePictures(None) => "里面没有 2026-11-22 这样的日期文件夹".to_owned(),
             Blocked::NotThePictures(Some(meant)) => {
                 format!("里面没有 2026-11-22 这样的日期文件夹；是不是 {}？", meant.display())

@@ -103,6 +103,10 @@ impl Told<'_> {
     }
 
     fn as_text(&self) -> Vec<String> {
+        // Nothing was begun; the reason on standard error says it all.
+        if self.report.blocked.as_ref().is_some_and(Blocked::is_misuse) {
+            return Vec::new();
+        }
         let mut lines: Vec<String> =
             self.report.problems.iter().map(|problem| self.problem_line(problem)).collect();
         lines.push(self.counts());
@@ -166,11 +170,14 @@ impl Told<'_> {
     }
 
     fn shortfall(&self) -> String {
+        let is_nothing = self.report.copied + self.report.already_there == 0;
         match (self.language, self.report.blocked.is_some()) {
             (Language::English, true) => {
                 "NOT complete: the copy ended before its time; see the reason.".to_owned()
             }
             (Language::Chinese, true) => "不完整：复制中途结束，请看原因。".to_owned(),
+            (Language::English, false) if is_nothing => "Nothing was copied; see above.".to_owned(),
+            (Language::Chinese, false) if is_nothing => "什么都没有复制，请看上面。".to_owned(),
             (Language::English, false) => {
                 "NOT complete: see the problems above. Everything else was read back \
                  and synced; the same command, run again, copies what is still missing."
