@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-mod check;
 mod card;
+mod check;
 mod contract;
 mod copy;
 mod demo;

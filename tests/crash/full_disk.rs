@@ -26,9 +26,12 @@ impl LoopDisk {
         let file = std::fs::File::create(image).unwrap();
         file.set_len(bytes).unwrap();
         let made = run("mke2fs", &["-q", "-F", "-t", "ext4", "-m", "0", &image.display().to_string()]);
-        let mounted = made && run("mount", &["-o", "loop", &image.display().to_string(), &at.display().to_string()]);
+        let mounted =
+            made && run("mount", &["-o", "loop", &image.display().to_string(), &at.display().to_string()]);
         if !mounted {
-            eprintln!("\n*** SKIPPED: this test mounts an ext4 in a file: it needs root, mke2fs and loop devices ***\n");
+            eprintln!(
+                "\n*** SKIPPED: this test mounts an ext4 in a file: it needs root, mke2fs and loop devices ***\n"
+            );
         }
         mounted.then(|| LoopDisk { at: at.to_owned() })
     }
@@ -69,7 +72,10 @@ fn wait_for(running: &BoxProcess, what: &str, limit: Duration, is_so: impl Fn() 
 #[test]
 fn a_full_disk_stops_downloads_then_submissions_and_all_goes_on_when_it_is_emptied() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = LoopDisk::mount(&folder.path().join("image"), &folder.path().join("disk"), DISK_BYTES) else { return };
+    let Some(disk) = LoopDisk::mount(&folder.path().join("image"), &folder.path().join("disk"), DISK_BYTES)
+    else {
+        return;
+    };
     let station = Station::new(1);
     let places = Places::below(&disk.at);
     let settings = [("LIMITS_MIN_FREE_BYTES", &*FREE_MIN.to_string())];
@@ -96,7 +102,9 @@ fn a_full_disk_stops_downloads_then_submissions_and_all_goes_on_when_it_is_empti
     use_up(&disk.at, "last", 0);
     let tended = running.log().len();
     let deadline = Deadline::after(Duration::from_secs(12));
-    while !deadline.passed() { Stop::new().wait(Duration::from_millis(100)); }
+    while !deadline.passed() {
+        Stop::new().wait(Duration::from_millis(100));
+    }
     eprintln!("{}", &running.log()[tended..]);
     assert!(running.is_running(), "{}", running.log());
     assert_eq!(running.submit(&[station.upload_of(1000)]).unwrap().0, 503);

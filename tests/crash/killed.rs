@@ -35,7 +35,10 @@ fn a_killed_box_loses_nothing_that_was_acknowledged() {
         figures.acknowledged,
         figures.broken.len()
     );
-    assert!(figures.acknowledged as u64 >= rounds, "hardly anything was acknowledged: the campaign proves nothing");
+    assert!(
+        figures.acknowledged as u64 >= rounds,
+        "hardly anything was acknowledged: the campaign proves nothing"
+    );
     assert_eq!(figures.broken, Broken::new());
 }
 
@@ -43,7 +46,8 @@ fn one_folder(station: &Station, folder: &Path, rounds: u64, figures: &mut Figur
     let places = Places::below(folder);
     let ledger = Ledger::default();
     for _ in 0..rounds {
-        let running = station.start(&places).unwrap_or_else(|ended| panic!("{}: {}", ended.status, ended.log));
+        let running =
+            station.start(&places).unwrap_or_else(|ended| panic!("{}: {}", ended.status, ended.log));
         figures.broken.extend(promises::of_the_album(station, &places.pictures));
         let ids = station.uploads(PICTURES_A_ROUND, 150_000);
         let address = running.address;

@@ -38,7 +38,11 @@ fn a_single_fault_of_the_disk_breaks_no_promise() {
         broken.extend(one_run(&station, folder.path(), Some((at, error))).1);
         count += 1;
     }
-    eprintln!("{count} of {all} single faults ({steps} operations, {} errors): broken promises: {}", ERRORS.len(), broken.len());
+    eprintln!(
+        "{count} of {all} single faults ({steps} operations, {} errors): broken promises: {}",
+        ERRORS.len(),
+        broken.len()
+    );
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 
@@ -61,8 +65,11 @@ fn one_run(station: &Station, folder: &Path, fault: Option<(u64, (&str, Errno))>
     let after = VolatileMount::new(mount.disk().after_cut(&station.random));
     let _mounted = after.mount(folder).unwrap();
     broken.extend(the_restart(station, &Places::below(folder), &ledger));
-    let hit = mount.hit().map_or("nothing".to_owned(), |step| format!("{:?} of {}", step.operation, step.path));
-    let name = fault.map_or("no fault".to_owned(), |(at, (name, _))| format!("{name} at operation {at}, which was {hit}"));
+    let hit =
+        mount.hit().map_or("nothing".to_owned(), |step| format!("{:?} of {}", step.operation, step.path));
+    let name = fault.map_or("no fault".to_owned(), |(at, (name, _))| {
+        format!("{name} at operation {at}, which was {hit}")
+    });
     (steps, broken.into_iter().map(|broken| format!("{name}: {broken}")).collect())
 }
 
@@ -77,7 +84,9 @@ fn the_run(station: &Station, places: &Places, ledger: &Ledger) -> Broken {
     }
     let running = match started {
         Ok(running) => running,
-        Err(Ended { status, log }) => return vec![format!("the start after a failed start fails: {status}\n{log}")],
+        Err(Ended { status, log }) => {
+            return vec![format!("the start after a failed start fails: {status}\n{log}")];
+        }
     };
     let mut broken = Broken::new();
     for _ in 0..3 {
@@ -112,7 +121,9 @@ fn submit_until_taken(running: &BoxProcess, ledger: &Ledger, ids: &[String]) -> 
 fn the_restart(station: &Station, places: &Places, ledger: &Ledger) -> Broken {
     let running = match station.start(places) {
         Ok(running) => running,
-        Err(Ended { status, log }) => return vec![format!("the box does not start after the cut: {status}\n{log}")],
+        Err(Ended { status, log }) => {
+            return vec![format!("the box does not start after the cut: {status}\n{log}")];
+        }
     };
     let mut broken = promises::of_the_album(station, &places.pictures);
     if let Err(why) = running.await_settled(&ledger.receipts(), PATIENCE) {
