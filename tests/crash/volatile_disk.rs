@@ -73,9 +73,9 @@ pub struct Disk {
 /// How much of what was not synced is lost, drawn anew for every cut.
 #[derive(Clone, Copy, Debug)]
 enum Mood {
-    LoseAll,
-    LoseHalf,
-    LoseLittle,
+    Everything,
+    HalfOfIt,
+    ALittle,
 }
 
 impl Node {
@@ -132,16 +132,16 @@ impl Node {
 
 fn survives(mood: Mood, random: &SharedRandom) -> bool {
     match mood {
-        Mood::LoseAll => false,
-        Mood::LoseHalf => random.u64().is_multiple_of(2),
-        Mood::LoseLittle => !random.u64().is_multiple_of(6),
+        Mood::Everything => false,
+        Mood::HalfOfIt => random.u64().is_multiple_of(2),
+        Mood::ALittle => !random.u64().is_multiple_of(6),
     }
 }
 
 /// The newest when little is lost, any otherwise.
 fn pick(random: &SharedRandom, count: usize, mood: Mood) -> usize {
     match mood {
-        Mood::LoseLittle => count - 1,
+        Mood::ALittle => count - 1,
         _ => random.u64() as usize % count,
     }
 }
@@ -274,9 +274,9 @@ impl Disk {
     /// The disk as it is found after the power comes back.
     pub fn after_cut(&self, random: &SharedRandom) -> Disk {
         let mood = match random.u64() % 4 {
-            0 => Mood::LoseAll,
-            1 => Mood::LoseLittle,
-            _ => Mood::LoseHalf,
+            0 => Mood::Everything,
+            1 => Mood::ALittle,
+            _ => Mood::HalfOfIt,
         };
         let mut disk = self.clone();
         for change in self.surviving_changes(mood, random) {

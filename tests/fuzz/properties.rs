@@ -124,7 +124,7 @@ pub fn answer(bytes: &[u8]) {
         assert!(head.head_bytes <= bytes.len());
         let out = head.render(true, true);
         assert_eq!(out.windows(4).position(|four| four == b"\r\n\r\n"), Some(out.len() - 4));
-        assert!(!out.iter().any(|byte| *byte == 0), "a NUL goes out");
+        assert!(!out.contains(&0), "a NUL goes out");
         let again = parse_answer(&out, to_head).expect("a clean head").expect("a whole head");
         assert_eq!(again.head_bytes, out.len());
         assert_eq!(again.render(true, true), out);
