@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A day's folder, its two lists open.
@@ -36,7 +36,16 @@ impl DayFolder {
             let end = folder.manifest.append(manifest::header_line()?.as_bytes());
             appended(&folder.manifest, end)?;
         }
+        folder.make_durable()?;
         Ok(folder)
+    }
+
+    /// What was found here may have been written by a run that ended before it could sync; from now on it is relied on.
+    fn make_durable(&self) -> Result<()> {
+        for list in [&self.manifest, &self.sums] {
+            list.file().sync_data().with_context(|| format!("could not sync {}", list.path().display()))?;
+        }
+        self.sync_names()
     }
 
     /// Whether an append has failed, so that the folder must be opened anew.
@@ -142,18 +151,24 @@ impl DayFolder {
         let sums: String = rows.iter().map(|row| row.sums_line()).collect();
         let written = self.manifest.write(lines.as_bytes());
         appended(&self.manifest, written)?;
-        let written = self.sums.write(sums.as_bytes());
-        appended(&self.sums, written)?;
-        let mut synced = volume.sync_all(&[self.manifest.file(), self.sums.file()]).into_iter();
-        for list in [&mut self.manifest, &mut self.sums] {
-            let settled = list.settle(synced.next().unwrap_or(Ok(())));
-            appended(list, settled)?;
+        if let Err(error) = self.sums.write(sums.as_bytes()) {
+            let _ = self.manifest.settle(Err(io::Error::other("the hash lines failed")));
+            return appended(&self.sums, Err(error));
+        }
+        let synced = volume.sync_all(&[self.manifest.file(), self.sums.file()]);
+        let settled: Vec<io::Result<()>> = [&mut self.manifest, &mut self.sums]
+            .into_iter()
+            .zip(synced)
+            .map(|(list, end)| list.settle(end))
+            .collect();
+        for (list, end) in [&self.manifest, &self.sums].into_iter().zip(settled) {
+            appended(list, end)?;
         }
         Ok(())
     }
 }
 
-fn appended(list: &AppendFile, end: std::io::Result<()>) -> Result<()> {
+fn appended(list: &AppendFile, end: io::Result<()>) -> Result<()> {
     end.with_context(|| format!("could not append to {}", list.path().display()))
 }
 

@@ -11,6 +11,7 @@
 //! or when to try again; the collector tells it what became of a claim.
 
 mod journal;
+mod opening;
 mod record;
 mod store;
 
@@ -24,12 +25,14 @@ use crate::ground::media_id::MediaId;
 use crate::ground::random::{READABLE, SharedRandom};
 use anyhow::{Context, Result};
 use journal::Journal;
+use opening::{open_anew, open_store, take_the_rest};
 use record::{Entry, Kept, Moment};
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
-use store::{Now, Store};
+use store::{Now, Store, StoreFault};
 
 /// Submissions that share one sync at most.
 const COMMIT_BATCH_MAX: usize = 512;
@@ -39,6 +42,9 @@ const RECEIPT_LENGTH: usize = 10;
 
 /// Ids that are compared with the album at once while the queue is filled again.
 const REPLAY_BATCH: usize = 10_000;
+
+/// Openings that fail although there is room on the disk, before sled's folder is set aside.
+const STUCK_AFTER: u32 = 6;
 
 /// How long receipts of settled submissions are kept.
 const RECEIPT_LIFE_MS: i64 = 30 * 86_400_000;
@@ -142,7 +148,12 @@ pub struct Queue {
 }
 
 struct Inner {
+    /// `None` while sled is sick.
     store: Option<Store>,
+    /// Whether its content is to blame.
+    is_damaged: bool,
+    /// How often it could not be opened again since.
+    failed_openings: u32,
     claimed: HashSet<MediaId>,
 }
 
@@ -155,13 +166,25 @@ impl Queue {
             durable::create_private_folder(&path)
                 .with_context(|| format!("could not make {}", path.display()))?;
         }
-        let store = open_store(&options, saved)?;
+        let store = match open_store(&options, saved) {
+            Ok(store) => Some(store),
+            Err(StoreFault::Locked(error)) => return Err(error),
+            Err(StoreFault::Damaged(error) | StoreFault::Elsewhere(error)) => {
+                log::error!("{error:#}; submissions are taken all the same, and it is tried again");
+                None
+            }
+        };
         let journal = Journal::open(&options.data_dir.join("journal"), options.clock.clone())?;
         Ok(Queue {
             options,
             intake: GroupCommit::new(COMMIT_BATCH_MAX),
             journal: Mutex::new(journal),
-            inner: Mutex::new(Inner { store: Some(store), claimed: HashSet::new() }),
+            inner: Mutex::new(Inner {
+                store,
+                is_damaged: false,
+                failed_openings: 0,
+                claimed: HashSet::new(),
+            }),
             bell: Bell::default(),
         })
     }
@@ -348,7 +371,13 @@ impl Queue {
 
     /// Housekeeping, called every few seconds: makes durable what sled alone holds, opens sled again after it
     /// failed, lets expired receipts go.
+    ///
+    /// On a full disk it does nothing: sled would fail and then stay so, and what it holds in memory is of more use.
     pub fn tend(&self, saved: &SavedLookup<'_>) {
+        let free = durable::free_bytes(&self.options.data_dir).unwrap_or(u64::MAX);
+        if free < self.options.reserve_bytes / 2 {
+            return;
+        }
         self.reopen_if_sick(saved);
         let position = self.journal_lock().position();
         let expired_before = self.options.clock.wall_ms() - RECEIPT_LIFE_MS;
@@ -371,25 +400,35 @@ impl Queue {
         }
     }
 
-    /// Makes everything durable and marks the end as orderly, so that the next start need not count.
+    /// Makes everything durable and marks the end as orderly, so that the next start need not count. Nothing works
+    /// afterwards.
     pub fn close(&self) {
         let position = self.journal_lock().position();
         self.with_store(|store, _| store.close(&position));
+        self.lock().let_go();
     }
 
+    /// Submissions go on meanwhile: what comes while the journal is read is taken from its end.
     fn reopen_if_sick(&self, saved: &SavedLookup<'_>) {
-        let mut inner = self.lock();
-        if inner.store.is_some() {
-            return;
-        }
-        match open_store(&self.options, saved) {
-            Ok(store) => {
+        let Some(is_hopeless) = self.lock().is_sick() else { return };
+        let from = self.journal_lock().position();
+        let open = if is_hopeless { open_anew } else { open_store };
+        let opened = open(&self.options, saved).and_then(|mut store| {
+            let journal = self.journal_lock();
+            take_the_rest(&mut store, &self.options, &from)?;
+            self.lock().recover(store);
+            drop(journal);
+            Ok(())
+        });
+        match opened {
+            Ok(()) => {
                 log::warn!("the queue is open again");
-                inner.store = Some(store);
-                drop(inner);
                 self.bell.ring();
             }
-            Err(error) => log::error!("could not open the queue again: {error:#}"),
+            Err(StoreFault::Locked(error) | StoreFault::Damaged(error) | StoreFault::Elsewhere(error)) => {
+                self.lock().failed_openings += 1;
+                log::error!("could not open the queue again: {error:#}");
+            }
         }
     }
 
@@ -403,16 +442,19 @@ impl Queue {
         self.lock().claimed.remove(media_id);
     }
 
-    /// Runs `work` on sled. An error closes sled until [`Queue::tend`] opens it again: after a full disk it goes
-    /// on failing until it is reopened. What was promised is in the journal all the while.
+    /// Runs `work` on sled. An error or a panic closes sled until [`Queue::tend`] opens it again: after a full disk it
+    /// goes on failing until it is reopened. What was promised is in the journal all the while.
     fn with_store<T>(&self, work: impl FnOnce(&mut Store, &mut HashSet<MediaId>) -> Result<T>) -> Option<T> {
         let mut inner = self.lock();
-        let Inner { store, claimed } = &mut *inner;
-        match work(store.as_mut()?, claimed) {
+        let Inner { store, claimed, .. } = &mut *inner;
+        let open = store.as_mut()?;
+        let done = catch_unwind(AssertUnwindSafe(|| work(open, claimed)));
+        match done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked"))) {
             Ok(done) => Some(done),
             Err(error) => {
                 log::error!("the queue's database fails and is opened again: {error:#}");
-                inner.store = None;
+                inner.is_damaged = matches!(StoreFault::of(error), StoreFault::Damaged(_));
+                inner.let_go();
                 None
             }
         }
@@ -437,72 +479,39 @@ impl Queue {
     }
 }
 
+impl Inner {
+    /// `None` when all is well; otherwise whether sled's folder is beyond hope.
+    fn is_sick(&self) -> Option<bool> {
+        self.store.is_none().then_some(self.is_damaged || self.failed_openings >= STUCK_AFTER)
+    }
+
+    fn recover(&mut self, store: Store) {
+        self.store = Some(store);
+        self.failed_openings = 0;
+        self.is_damaged = false;
+    }
+
+    /// Closes sled, which writes once more and panics when that fails.
+    fn let_go(&mut self) {
+        let store = self.store.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
+            log::error!("the queue's database failed while it was closed");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
 /// What one batch is going to write.
 #[derive(Default)]
 struct Plan {
     entries: Vec<Entry>,
     receipt_of: HashMap<MediaId, String>,
     new_ids: u64,
-}
-
-fn open_store(options: &QueueOptions, saved: &SavedLookup<'_>) -> Result<Store> {
-    let folder = options.data_dir.join("queue");
-    let deadline_ms = i64::try_from(options.deadline.as_millis()).unwrap_or(i64::MAX);
-    let mut store = match Store::open(&folder, deadline_ms) {
-        Ok(store) => store,
-        Err(error) => {
-            let aside = set_aside(&folder, &options.clock)?;
-            log::error!("{error:#}; set aside as {} and filled again from the journal", aside.display());
-            Store::open(&folder, deadline_ms)?
-        }
-    };
-    let mut unsettled = Vec::new();
-    let replayed =
-        journal::replay(&options.data_dir.join("journal"), store.journal_position().as_ref(), |entry| {
-            store.insert(&entry)?;
-            unsettled.extend(entry.submission.ids.into_iter().map(|id| (id, entry.submitted_ms)));
-            if unsettled.len() >= REPLAY_BATCH {
-                complete_what_is_saved(&mut store, &mut unsettled, saved)
-            } else {
-                Ok(())
-            }
-        })?;
-    complete_what_is_saved(&mut store, &mut unsettled, saved)?;
-    if replayed > 0 {
-        log::info!("took {replayed} submissions from the journal into the queue");
-    }
-    Ok(store)
-}
-
-/// Ids that came back from the journal may have been fetched before sled forgot them.
-fn complete_what_is_saved(
-    store: &mut Store,
-    unsettled: &mut Vec<(MediaId, i64)>,
-    saved: &SavedLookup<'_>,
-) -> Result<()> {
-    let mut by_day = HashMap::new();
-    for (id, submitted_ms) in unsettled.drain(..) {
-        let day = crate::ground::clock::day_utc(submitted_ms);
-        let album = by_day.entry(day.clone()).or_insert_with(|| saved(&day));
-        if let Some(saved) = album.get(&id)
-            && matches!(store.state(&id)?, Some(JobState::Waiting { .. }))
-        {
-            store.set_state(&id, &JobState::Saved(saved.clone()))?;
-        }
-    }
-    Ok(())
-}
-
-fn set_aside(folder: &std::path::Path, clock: &SharedClock) -> Result<PathBuf> {
-    let stamp = crate::ground::clock::compact_utc(clock.wall_ms());
-    let aside = (0..1000)
-        .map(|number| folder.with_file_name(format!("queue.bad-{stamp}-{number}")))
-        .find(|path| !path.exists())
-        .context("could not set the damaged queue aside: too many of them")?;
-    std::fs::rename(folder, &aside)
-        .with_context(|| format!("could not set the damaged queue aside as {}", aside.display()))?;
-    durable::create_private_folder(folder).with_context(|| format!("could not make {}", folder.display()))?;
-    Ok(aside)
 }
 
 #[cfg(test)]

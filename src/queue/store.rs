@@ -15,6 +15,7 @@
 use super::journal::Position;
 use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView, Submission};
 use super::{Claim, Counts};
+use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
@@ -62,16 +63,48 @@ struct Meta {
     counts: Option<(u64, u64, u64)>,
 }
 
+/// Why the database could not be opened.
+#[derive(Debug)]
+pub(super) enum StoreFault {
+    /// Another process holds it.
+    Locked(anyhow::Error),
+    /// Its content is damaged, or of another version.
+    Damaged(anyhow::Error),
+    /// The disk is full or fails: no fault of its content.
+    Elsewhere(anyhow::Error),
+}
+
+impl StoreFault {
+    /// By what lies at the bottom of `error`. Only the operating system's own errors are no fault of the content.
+    pub fn of(error: anyhow::Error) -> StoreFault {
+        let io = error.chain().find_map(|cause| match cause.downcast_ref() {
+            Some(sled::Error::Io(io)) => Some(io),
+            _ => cause.downcast_ref::<std::io::Error>(),
+        });
+        match io.map(|io| (io.raw_os_error(), io.to_string())) {
+            // sled's own words; it gives no code.
+            Some((None, text)) if text.contains("could not acquire lock") => StoreFault::Locked(error),
+            // sled clones its errors by writing them out.
+            Some((code, text)) if code.is_some() || text.starts_with("Os {") => StoreFault::Elsewhere(error),
+            _ => StoreFault::Damaged(error),
+        }
+    }
+}
+
 impl Store {
     /// Opens the database in `folder`. Damage is an error here, also where sled panics on it.
-    pub fn open(folder: &Path, deadline_ms: i64) -> Result<Store> {
-        let config = sled::Config::default().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    pub fn open(folder: &Path, deadline_ms: i64) -> Result<Store, StoreFault> {
+        let opened = catch_unwind(AssertUnwindSafe(|| Store::open_or_panic(folder, deadline_ms)));
+        let opened = opened.unwrap_or_else(|_| Err(anyhow::anyhow!("its file is damaged")));
         let opening = || format!("could not open the queue in {}", folder.display());
-        let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(opened) => opened.with_context(opening)?,
-            Err(_) => bail!("{}: its file is damaged", opening()),
-        };
-        let tree = |name: &str| db.open_tree(name).with_context(opening);
+        opened.with_context(opening).map_err(StoreFault::of)
+    }
+
+    fn open_or_panic(folder: &Path, deadline_ms: i64) -> Result<Store> {
+        let is_new = !folder.join("db").exists();
+        let config = sled::Config::default().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let db = config.open()?;
+        let tree = |name: &str| db.open_tree(name);
         let mut store = Store {
             jobs: tree("jobs")?,
             receipts: tree("receipts")?,
@@ -80,14 +113,19 @@ impl Store {
             later: tree("later")?,
             failed: tree("failed")?,
             meta: tree("meta")?,
-            data_file: File::open(folder.join("db")).with_context(opening)?,
+            data_file: File::open(folder.join("db"))?,
             db,
             deadline_ms,
             counts: Counts::default(),
             is_dirty: true,
             durable_position: None,
         };
-        store.prepare().with_context(opening)?;
+        store.prepare()?;
+        if is_new {
+            // sled never syncs its settings, nor the names of its files.
+            File::open(folder.join("conf"))?.sync_all()?;
+            durable::sync_folder(folder)?;
+        }
         Ok(store)
     }
 

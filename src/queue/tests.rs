@@ -23,15 +23,23 @@ impl Bench {
     }
 
     fn open_knowing(&self, saved: &SavedLookup<'_>) -> Queue {
-        let options = QueueOptions {
+        Queue::open(self.options(), saved).unwrap()
+    }
+
+    fn asides(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_string_lossy().contains("queue.bad-")).collect()
+    }
+
+    fn options(&self) -> QueueOptions {
+        QueueOptions {
             data_dir: self.folder.path().to_owned(),
             waiting_max: 10,
             reserve_bytes: 0,
             deadline: Duration::from_secs(72 * 3600),
             clock: self.clock.clone(),
             random: SeededRandom::shared(1),
-        };
-        Queue::open(options, saved).unwrap()
+        }
     }
 
     fn path(&self) -> &Path {
@@ -49,6 +57,14 @@ fn submission(ids: &[&str]) -> Submission {
 
 fn saved_as(file: &str) -> SavedAs {
     SavedAs { file: file.into(), sha256: "ab".into(), bytes: 3 }
+}
+
+/// Makes sled's file one of another version.
+fn make_foreign(data_dir: &Path) {
+    let db = sled::open(data_dir.join("queue")).unwrap();
+    let meta = &br#"{"format":999,"position":null,"counts":null}"#[..];
+    db.open_tree("meta").unwrap().insert("meta", meta).unwrap();
+    db.flush().unwrap();
 }
 
 fn claimed(queue: &Queue) -> Option<String> {
@@ -177,14 +193,7 @@ fn sled_may_be_lost_at_any_time() {
                 std::fs::write(&db, bytes).unwrap();
             }
             "cut" => std::fs::write(&db, &bytes[..bytes.len() / 3]).unwrap(),
-            _ => {
-                let db = sled::open(bench.path().join("queue")).unwrap();
-                db.open_tree("meta")
-                    .unwrap()
-                    .insert("meta", &br#"{"format":999,"position":null,"counts":null}"#[..])
-                    .unwrap();
-                db.flush().unwrap();
-            }
+            _ => make_foreign(bench.path()),
         }
         let lookup = |day: &str| match day {
             "2026-11-21" => HashMap::from([(id("kept"), saved_as("f"))]),
@@ -237,4 +246,86 @@ fn receipts_leave_after_thirty_days_and_their_journal_with_them() {
     queue.fail(&id("owed"), "expired", "");
     queue.tend(&|_| HashMap::new());
     assert_eq!(files(), 1);
+}
+
+#[test]
+fn a_queue_that_another_process_holds_is_refused() {
+    let bench = Bench::new();
+    let _held = bench.open();
+    let refused = Queue::open(bench.options(), &|_| HashMap::new()).err().unwrap();
+    assert!(format!("{refused:#}").contains("lock"), "{refused:#}");
+    assert!(bench.asides().is_empty());
+}
+
+/// The disk fails where sled lies: its content is not to blame, and the journal goes on taking submissions.
+#[test]
+fn a_sick_sled_keeps_nobody_from_submitting() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    queue.accept(submission(&["before"])).unwrap();
+    queue.close();
+    drop(queue);
+    let (db, away) = (bench.path().join("queue/db"), bench.path().join("db-away"));
+    std::fs::rename(&db, &away).unwrap();
+    std::fs::create_dir(&db).unwrap();
+
+    let queue = bench.open();
+    queue.accept(submission(&["during"])).unwrap();
+    queue.tend(&|_| HashMap::new());
+    assert_eq!((queue.counts().waiting, claimed(&queue)), (0, None));
+    assert!(queue.can_accept().is_ok());
+
+    std::fs::remove_dir(&db).unwrap();
+    std::fs::rename(&away, &db).unwrap();
+    queue.tend(&|_| HashMap::new());
+    assert_eq!(queue.counts().waiting, 2);
+    assert!(bench.asides().is_empty());
+}
+
+#[test]
+fn a_sled_that_stays_sick_is_set_aside() {
+    let bench = Bench::new();
+    bench.open().accept(submission(&["a"])).unwrap();
+    let db = bench.path().join("queue/db");
+    std::fs::remove_file(&db).unwrap();
+    std::fs::create_dir(&db).unwrap();
+    let queue = bench.open();
+    for _ in 0..STUCK_AFTER {
+        assert!(bench.asides().is_empty());
+        queue.tend(&|_| HashMap::new());
+    }
+    queue.tend(&|_| HashMap::new());
+    assert_eq!((queue.counts().waiting, bench.asides().len()), (1, 1));
+}
+
+#[test]
+fn what_is_set_aside_does_not_pile_up() {
+    let bench = Bench::new();
+    for _ in 0..4 {
+        bench.open().accept(submission(&["a"])).unwrap();
+        make_foreign(bench.path());
+        bench.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(bench.open().counts().waiting, 1);
+    assert_eq!(bench.asides().len(), 2);
+}
+
+/// Damage that does not show at open: a lost page of one of the trees.
+#[test]
+fn damage_that_is_found_at_work_is_mended_too() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    let receipt = queue.accept(submission(&["a"])).unwrap().receipt;
+    queue.close();
+    drop(queue);
+    let db = sled::open(bench.path().join("queue")).unwrap();
+    db.open_tree("receipts").unwrap().clear().unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let queue = bench.open();
+    assert_eq!(claimed(&queue), None);
+    queue.tend(&|_| HashMap::new());
+    assert_eq!(claimed(&queue).as_deref(), Some("a"));
+    assert!(queue.receipt(&receipt).is_some());
+    assert_eq!(bench.asides().len(), 1);
 }

@@ -42,6 +42,20 @@ fn a_killed_box_loses_nothing_that_was_acknowledged() {
     assert_eq!(figures.broken, Broken::new());
 }
 
+#[test]
+fn a_second_box_on_the_same_folder_is_refused() {
+    let station = Station::new(1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut first =
+        station.start(&Places::below(folder.path())).unwrap_or_else(|ended| panic!("{}", ended.log));
+    let Err(refused) = station.start(&Places::below(folder.path())) else {
+        panic!("two boxes on one folder")
+    };
+    assert_eq!(refused.status.code(), Some(3), "{}", refused.log);
+    assert!(refused.log.contains("another tubox is running"), "{}", refused.log);
+    assert!(first.is_running());
+}
+
 fn one_folder(station: &Station, folder: &Path, rounds: u64, figures: &mut Figures) {
     let places = Places::below(folder);
     let ledger = Ledger::default();
