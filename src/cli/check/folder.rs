@@ -69,6 +69,9 @@ pub(super) fn look(role: Role, path: &Path, random: &SharedRandom) -> Looked {
         Err(error) if error.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err() => {
             look_above(role, path, random)
         }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Looked { finding: not_writable(role, path, path, &error), anchor: None, is_writable: false }
+        }
         Err(error) => not_usable(role, path, &error.to_string()),
     }
 }
@@ -139,7 +142,7 @@ fn is_mount_place(path: &Path) -> bool {
 }
 
 fn not_writable(role: Role, path: &Path, tried: &Path, error: &io::Error) -> Finding {
-    let (shown, tried) = (path.display(), tried.display());
+    let (shown, place) = (path.display(), tried.display());
     let remedy = match error.kind() {
         ErrorKind::ReadOnlyFilesystem => both(
             "该文件系统是只读的：损坏的 SD 卡常会变成只读，用 dmesg 查看；更换 SD 卡或重新挂载",
@@ -152,14 +155,16 @@ fn not_writable(role: Role, path: &Path, tried: &Path, error: &io::Error) -> Fin
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => both("清理磁盘", "make room on the disk"),
         _ => both("检查磁盘，或换一个目录", "check the disk, or take another folder"),
     };
-    Finding::fault(
-        role.id(),
-        both(
-            format!("无法为 {shown} 在 {tried} 中写入：{error}"),
-            format!("could not write in {tried} for {shown}: {error}"),
+    let detail = match path == tried {
+        true => {
+            both(format!("无法在 {place} 中写入：{error}"), format!("could not write in {place}: {error}"))
+        }
+        false => both(
+            format!("无法在 {place} 中创建 {shown}：{error}"),
+            format!("could not make {shown} in {place}: {error}"),
         ),
-        remedy,
-    )
+    };
+    Finding::fault(role.id(), detail, remedy)
 }
 
 fn try_to_write(folder: &Path, random: &SharedRandom) -> io::Result<()> {
