@@ -141,7 +141,7 @@ function drawStatus() {
   show($('pause'), s.paused);
   if (s.paused) {
     write($('pauseReason'), s.paused.reason + (s.paused.code ? ' (' + s.paused.code + ')' : ''));
-    write($('pauseRemedy'), s.paused.remedy);
+    write($('pauseRemedy'), say('remedy', { text: s.paused.remedy }));
     write($('pauseUntil'), say('next_try', { when: when(s.paused.until) }));
   }
   show($('disk'), s.disk_free_bytes !== null && s.disk_free_bytes < LOW_DISK);
@@ -189,16 +189,30 @@ function drawFailed() {
   if (list.dataset.text === text) return;
   list.dataset.text = text;
   list.textContent = '';
-  failed.slice(0, failedShown).forEach((f) => {
-    const li = list.appendChild(make('li'));
-    li.appendChild(make('p', 'why', f.reason));
-    li.appendChild(make('p', '', say('remedy') + ' ' + f.remedy));
-    li.appendChild(make('p', 'hint', when(f.failed_at) + ' · ' + f.code + (f.detail ? ' · ' + f.detail : '')));
-    li.appendChild(make('p', 'code', f.media_id));
-    const again = li.appendChild(make('button', '', say('retry')));
-    again.setAttribute('aria-label', say('retry_of', { id: f.media_id }));
-    again.onclick = () => retry({ ids: [f.media_id] }, again);
+  // one reason is said once, whatever number of pictures it befell
+  const kinds = new Map();
+  failed.slice(0, failedShown).forEach((f) => kinds.set(f.code, (kinds.get(f.code) || []).concat(f)));
+  kinds.forEach((all, code) => {
+    const kind = list.appendChild(make('section', 'kind'));
+    const ids = failed.filter((f) => f.code === code).map((f) => f.media_id);
+    kind.appendChild(make('h3', 'why', say('kind_n', { reason: all[0].reason, n: number(ids.length) })));
+    kind.appendChild(make('p', '', say('remedy', { text: all[0].remedy })));
+    if (ids.length > 1) {
+      const again = kind.appendChild(make('button', '', say('retry_kind', { n: number(ids.length) })));
+      again.onclick = () => retry({ ids }, again);
+    }
+    const rows = kind.appendChild(make('ul', 'rows'));
+    all.forEach((f) => addFailed(rows, f));
   });
+}
+function addFailed(rows, f) {
+  const li = rows.appendChild(make('li'));
+  const text = li.appendChild(make('div'));
+  text.appendChild(make('p', 'code', f.media_id));
+  text.appendChild(make('p', 'hint', [when(f.failed_at), f.code, f.detail].filter(Boolean).join(' · ')));
+  const again = li.appendChild(make('button', '', say('retry')));
+  again.setAttribute('aria-label', say('retry_of', { id: f.media_id }));
+  again.onclick = () => retry({ ids: [f.media_id] }, again);
 }
 async function retry(what, button) {
   button.disabled = true;
@@ -341,7 +355,7 @@ function drawDay(d) {
   write(d.label, say('team'));
   options(d.select, d.teams, d.pictures);
   links(d.links, d.day, teamOf(d.select));
-  d.links.appendChild(d.pick);
+  d.links.insertBefore(d.pick, d.links.children[1]);
   write(d.more, say('more_pictures'));
   show(d.more, d.from < d.total);
   drawPickButton(d);

@@ -10,6 +10,7 @@ use super::manifest::{self, MANIFEST_FILE, Row};
 use super::{day_folders, name};
 use anyhow::{Context, Result};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take};
@@ -152,15 +153,18 @@ pub fn find(root: &Path, day: &str, file: &str) -> Result<Option<Row>> {
 
 /// Opens the file of a row. A link is no picture of ours.
 pub fn open(root: &Path, day: &str, row: &Row) -> io::Result<File> {
+    let not_found = |why| io::Error::new(io::ErrorKind::NotFound, why);
     if !name::is_day(day) || !is_plain_name(&row.file) {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no plain name"));
+        return Err(not_found("no plain name"));
     }
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(root.join(day).join(&row.file))?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no file"));
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(root.join(day).join(&row.file));
+    match opened {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(not_found("no file")),
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Err(not_found("a link")),
+        Err(error) => Err(error),
     }
-    Ok(file)
 }
 
 /// Calls `seen` with every row of `scope`, oldest day first.

@@ -19,6 +19,7 @@ mod incoming;
 pub mod manifest;
 mod mend;
 pub mod name;
+pub mod parcel;
 pub mod positions;
 mod stable;
 pub mod verify;

@@ -137,6 +137,34 @@ impl<W: Write> ZipWriter<W> {
     }
 }
 
+/// How long an archive will be, for a receiver who wants to know before its first byte. Told the same entries as
+/// a [`ZipWriter`], in the same order.
+#[derive(Clone, Debug, Default)]
+pub struct ZipLength {
+    offset: u64,
+    directory_bytes: u64,
+    entries: u64,
+}
+
+impl ZipLength {
+    /// Counts `entry` and its bytes.
+    pub fn add(&mut self, entry: &Entry) -> io::Result<()> {
+        self.directory_bytes += directory_header(entry, 0, self.offset)?.len() as u64;
+        self.offset += local_header(entry)?.len() as u64 + entry.bytes;
+        if entry.crc32.is_none() {
+            self.offset += descriptor(entry, 0).len() as u64;
+        }
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Bytes of the whole archive.
+    pub fn total(&self) -> u64 {
+        let end = end_records(self.entries, self.directory_bytes, self.offset);
+        self.offset + self.directory_bytes + end.len() as u64
+    }
+}
+
 fn wrong(entry: &Entry, what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", entry.name))
 }
@@ -311,6 +339,41 @@ mod tests {
             assert!(status.success());
         }
         text
+    }
+
+    #[test]
+    fn the_length_is_known_before_the_first_byte() {
+        let entries = [
+            entry("2026-11-22/a.jpg", b"hello", Some(crc32fast::hash(b"hello"))),
+            entry("2026-11-22/b.jpg", &[7; 3000], None),
+            entry("\u{7a7a}.txt", b"", None),
+        ];
+        for count in 0..=entries.len() {
+            let (mut length, mut zip) = (ZipLength::default(), ZipWriter::new(Vec::new()));
+            for one in &entries[..count] {
+                let modified = DosTime::from_rfc3339("2026-11-22T17:01:06.123Z");
+                length
+                    .add(&Entry { name: &one.0, bytes: one.1.len() as u64, crc32: one.2, modified })
+                    .unwrap();
+                add(&mut zip, one);
+            }
+            assert_eq!(zip.finish().unwrap().len() as u64, length.total());
+        }
+        // Beyond the old limits: 4 GiB in one entry, 4 GiB in all, 65,535 entries.
+        let large = Entry { name: "a", bytes: 1 << 32, crc32: None, modified: DosTime::EARLIEST };
+        let mut length = ZipLength::default();
+        length.add(&large).unwrap();
+        assert_eq!(length.total(), (1 << 32) + (31 + 20 + 24) + (47 + 20) + (56 + 20 + 22));
+        length.add(&Entry { bytes: 1, ..large }).unwrap();
+        assert_eq!(
+            length.total(),
+            (1 << 32) + (31 + 20 + 24) + (31 + 1 + 16) + (47 + 20) + (47 + 12) + (56 + 20 + 22)
+        );
+        let mut length = ZipLength::default();
+        for _ in 0..65_535 {
+            length.add(&Entry { bytes: 0, ..large }).unwrap();
+        }
+        assert_eq!(length.total(), 65_535 * (31 + 16 + 47) + (56 + 20 + 22));
     }
 
     #[test]

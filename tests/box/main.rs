@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod admin;
 mod card;
 mod check;
 mod contract;

@@ -101,6 +101,7 @@ async function start() {
 
   return {
     url, // origin, without a slash at the end
+    data, // the box's data folder
     pagePath: '/uploadImgDemo',
     // What WeChat answers to an upload. fate: 'saved', 'waiting' (WeChat is away), 'failed' (no picture), 'fake' (developer tools).
     async newMediaId(fate) {

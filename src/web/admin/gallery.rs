@@ -3,17 +3,19 @@
 //! to send goes out while it is read and holds a place, of which there are few.
 
 use super::super::answer::Answer;
-use super::super::visit::Visit;
+use super::super::visit::{Visit, form_pairs};
 use super::thumbs::{Thumb, Thumbs};
 use super::turnstile::Turnstile;
 use crate::album::catalogue::{self, Scope};
 use crate::album::manifest::Row;
+use crate::album::parcel::Parcel;
 use crate::album::positions;
 use crate::album::whole::PictureKind;
 use crate::ground::clock::SharedClock;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -75,6 +77,7 @@ impl Gallery {
             ("positions.geojson", "") => {
                 self.positions(visit, "application/geo+json", positions::write_geojson)
             }
+            ("zip", "") => self.zip(visit, None),
             _ => return None,
         };
         Some(answered.unwrap_or_else(|missed| refuse(&missed, visit.language)))
@@ -163,6 +166,40 @@ impl Gallery {
             written.and_then(|()| out.flush())
         });
         Ok(attached(Answer::stream(content_type, counted.0, body), &name))
+    }
+
+    /// The zip of a selection, whose names (`pick=2026-11-22/file`) would be too long for an address.
+    pub(super) fn zip_of_picks(&self, visit: &Visit) -> Answer {
+        let picks: HashSet<String> = form_pairs(&visit.body)
+            .filter(|(key, _)| key == b"pick")
+            .filter_map(|(_, value)| String::from_utf8(value).ok())
+            .collect();
+        self.zip(visit, Some(picks)).unwrap_or_else(|missed| refuse(&missed, visit.language))
+    }
+
+    fn zip(&self, visit: &Visit, picks: Option<HashSet<String>>) -> Result<Answer, Missed> {
+        let place = self.sending.enter().ok_or(Missed::Busy)?;
+        let mut scope = self.scope(visit)?;
+        let what = if picks.is_some() { "selection" } else { "pictures" };
+        if let Some(picks) = &picks {
+            let days: HashSet<&str> = picks.iter().filter_map(|pick| pick.split('/').next()).collect();
+            scope.days.retain(|(day, _)| days.contains(day.as_str()));
+        }
+        let parcel = Parcel::prepare(&self.root, scope, picks)?;
+        if parcel.pictures() == 0 {
+            return Err(Missed::NotFound);
+        }
+        log::info!("sending {} pictures as a zip to {}", parcel.pictures(), visit.client);
+        let length = parcel.length();
+        let body = Box::new(move |out: &mut dyn Write| {
+            let written = parcel.write(out).map_err(|error| io::Error::other(format!("{error:#}")));
+            drop(place);
+            written
+        });
+        Ok(attached(
+            Answer::stream("application/zip", length, body),
+            &format!("{}.zip", name_of(what, visit)),
+        ))
     }
 
     /// What the query's `day` and `team` name; without a day all days.

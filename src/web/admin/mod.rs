@@ -14,6 +14,7 @@
 //! | `GET /admin/days?from=&count=` | days, newest first, with pictures, bytes and teams |
 //! | `GET /admin/day/<day>?team=&from=&count=` | manifest rows, newest first |
 //! | `GET /admin/thumb/<day>/<file>`, `/admin/picture/<day>/<file>` | a thumbnail; the file itself |
+//! | `GET /admin/zip?day=&team=`, `POST` with `pick=<day>/<file>` | a zip, its length told before |
 //! | `GET /admin/positions.csv`, `.geojson?day=&team=` | where pictures were taken |
 //! | `GET /metrics` | Prometheus text |
 
@@ -114,6 +115,8 @@ impl Admin {
         }
         match visit.method {
             Method::Get => self.show(visit),
+            // A form, because names do not fit into an address; it changes nothing.
+            Method::Post if visit.path() == "/admin/zip" => self.gallery.zip_of_picks(visit),
             Method::Post if by_cookie && !visit.is_deliberate => self.refuse(visit),
             Method::Post => self.change(visit, passes),
             Method::Other => Answer::method_not_allowed("GET, HEAD, POST"),

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 #[folder = "assets/admin"]
 struct AdminFiles;
 
-/// Everything from this box, nothing from elsewhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+/// Everything from this box, nothing from elsewhere. `data:` is the empty icon, which saves a request.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The pages, by the name in the address below `/admin/`.
