@@ -70,8 +70,9 @@ pub(super) fn door(
 }
 
 /// The faults that mean that WeChat itself did not answer.
-const UNREACHED: [&str; 11] = [
+const UNREACHED: [&str; 12] = [
     "network",
+    "no-answer",
     "clock",
     "certificate",
     "captive-portal",
@@ -355,7 +356,9 @@ fn judge(id: &'static str, fault: &Fault) -> Finding {
     let detail = both(format!("{}（{code}）", entry.reason.zh), format!("{} ({code})", entry.reason.en));
     let (detail, remedy) = (detail.followed_by(&fault.detail), Both::from(entry.remedy));
     match entry.outcome {
-        Outcome::RetryLater | Outcome::Pause(PauseLength::Minute) => Finding::warning(id, detail, remedy),
+        Outcome::RetryLater | Outcome::RetryTogether | Outcome::Pause(PauseLength::Minute) => {
+            Finding::warning(id, detail, remedy)
+        }
         _ => Finding::fault(id, detail, remedy),
     }
 }
