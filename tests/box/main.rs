@@ -16,3 +16,4 @@ mod program;
 mod proxy;
 mod running;
 mod seeds;
+mod supply;
