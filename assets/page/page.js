@@ -1,537 +1,363 @@
-// The page's hands and eyes: elements, `wx`, fetch. What to do is decided in core.js, how it is said in words.js.
+// Elements, `wx`, fetch. What to do is decided in core.js, how it is said in words.js.
 (function () {
 'use strict';
-const core = window.TuboxCore;
-const words = window.TuboxWords;
+const core = TuboxCore;
 const $ = (id) => document.getElementById(id);
-const settings = core.parse($('page-settings').textContent, {});
-const times = Object.assign({
-  upload_watchdog_ms: 90000, script_wait_ms: 15000, config_wait_ms: 8000, preview_wait_ms: 8000,
-  poll_first_ms: 1000, poll_most_ms: 15000, retry_first_ms: 2000, retry_most_ms: 60000,
-}, settings);
-let storage = null;
-try { storage = window.localStorage; } catch (e) { /* forbidden: memory only */ }
-const memory = core.createMemory(storage, Date.now);
-const agent = navigator.userAgent;
-const place = settings.demo ? 'demo' : core.whereAmI(agent);
-const nap = () => core.createNap(setTimeout, clearTimeout);
-const show = (el, yes) => { el.hidden = !yes; };
-const write = (el, text) => { if (el.textContent !== text) el.textContent = text; };
-function make(tag, name, text) {
-  const el = document.createElement(tag);
-  if (name) el.className = name;
-  if (tag === 'button') el.type = 'button';
-  if (text) el.textContent = text;
-  return el;
+const settings = {
+  upload_watchdog_ms: 90000, config_wait_ms: 9000, preview_wait_ms: 9000,
+  poll_first_ms: 1000, poll_most_ms: 15000, retry_first_ms: 2000, retry_most_ms: 60000, ...core.parse($('page-settings').textContent),
+};
+const memory = core.createMemory(() => localStorage, Date.now);
+const place = settings.demo ? 'demo' : core.whereAmI(navigator.userAgent);
+const mode = settings.receipt ? 'receipt' : /wxwork|outside/.test(place) ? 'outside' : 'work';
+const here = location.href.split('#')[0];
+const retries = () => core.createPause(settings.retry_first_ms, settings.retry_most_ms);
+function add(parent, tag, className, text, onclick) {
+  return parent.appendChild(Object.assign(document.createElement(tag), { className, textContent: text || '', onclick }));
+}
+// What has not changed is left alone: a finger may be on it.
+const write = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
+function refill(el, rows, draw) {
+  const text = JSON.stringify([lang, rows]);
+  if (el.dataset.text === text) return;
+  el.dataset.text = text;
+  el.textContent = '';
+  rows.forEach(draw);
 }
 
-// ---- words ----
-let lang = /^zh/i.test(memory.read('lang', settings.lang || navigator.language)) ? 0 : 1;
-function say(word, values) {
-  return words[word][lang].replace(/\{(\w+)\}/g, (m, k) => (values && values[k] !== undefined ? values[k] : '')).replace(/（）| ?\(\)/, '');
-}
-const timeOf = (t) => new Date(t).toLocaleString(lang ? 'en' : 'zh-CN', { dateStyle: 'short', timeStyle: 'short' });
+// ---- words
+let lang = /^zh/i.test(memory.read('lang') || settings.lang) ? 'zh-CN' : 'en';
+const say = (word, values = {}) => TuboxWords[word][lang === 'en' ? 1 : 0].replace(/\{(\w+)\}/g, (m, k) => values[k] || '').replace(/（）|\(\)/, '').trim();
 function speak() {
-  document.documentElement.lang = lang ? 'en' : 'zh-CN';
-  document.title = say('title');
-  document.querySelectorAll('[data-word]').forEach((el) => write(el, say(el.dataset.word)));
-  write($('language'), say('other_language'));
-  $('language').lang = lang ? 'zh-CN' : 'en';
-  $('qr').alt = say('qr');
+  document.documentElement.lang = lang;
+  document.title = say('heading');
+  document.querySelectorAll('[data-word]').forEach((el) => { el.textContent = say(el.dataset.word); });
   redraw();
 }
 $('language').onclick = () => {
-  lang = 1 - lang;
-  memory.write('lang', lang ? 'en' : 'zh-CN');
+  lang = lang === 'en' ? 'zh-CN' : 'en';
+  memory.write('lang', lang);
   speak();
 };
 
-// ---- notices: one sentence a slot, each saying what to do ----
+// ---- notices: one sentence a slot
 const notices = {};
-function tell(slot, tone, word, values, again) {
-  if (word) notices[slot] = { tone, word, values, again };
-  else delete notices[slot];
+function tell(slot, word, values, again) {
+  notices[slot] = word && { word, values, again };
   redraw();
 }
-function drawNotices() {
-  const box = $('notices');
-  Array.from(box.children).forEach((p) => { if (!notices[p.dataset.slot]) p.remove(); });
-  Object.keys(notices).forEach((slot) => {
-    const n = notices[slot];
-    let p = Array.from(box.children).find((x) => x.dataset.slot === slot);
-    const text = say(n.word, n.values);
-    if (p && p.dataset.text === text) return;
-    if (!p) p = box.appendChild(make('p'));
-    p.className = 'notice ' + n.tone;
-    Object.assign(p.dataset, { slot, text, notice: n.word });
-    p.textContent = text;
-    if (n.again) p.appendChild(make('button', 'quiet', say('retry_now'))).onclick = () => notices[slot].again();
-  });
+function drawNotice({ word, values, again }) {
+  const p = add($('notices'), 'p', /copied|sent$/.test(word) ? 'notice good' : 'notice', say(word, values));
+  p.dataset.notice = word;
+  if (again) add(p, 'button', '', say('again'), again);
 }
 
-// ---- the box ----
-async function ask(path, options) {
-  const stop = window.AbortController ? new AbortController() : { abort() {} };
-  const t = setTimeout(() => stop.abort(), 30000);
-  const headers = Object.assign({ Accept: 'application/json', 'Accept-Language': lang ? 'en' : 'zh-CN' }, options && options.headers);
-  let reply = { status: 0, text: '' };
-  try {
-    const r = await fetch(path, Object.assign({ credentials: 'same-origin', cache: 'no-store', signal: stop.signal }, options, { headers }));
-    reply = { status: r.status, text: await r.text(), retryAfter: r.headers.get('Retry-After') };
-  } catch (e) { /* no network: status 0 */ }
-  clearTimeout(t);
-  return core.readAnswer(reply);
+// ---- the box
+function ask(path, body) {
+  const headers = { Accept: 'application/json', 'Accept-Language': lang, 'Content-Type': 'application/x-www-form-urlencoded' };
+  const asked = fetch(path, { method: body ? 'POST' : 'GET', body, headers, credentials: 'same-origin', cache: 'no-store' })
+    .then(async (r) => core.readAnswer(r.status, await r.text(), r.headers.get('Retry-After')));
+  return core.within(30000, asked).catch(() => core.readAnswer(0));
 }
-const askReceipt = (code) => ask('/receipt/' + encodeURIComponent(code));
 
-// ---- WeChat: script, config, calls ----
-function call(name, args, limit) {
-  return new Promise((done, fail) => {
-    if (limit) setTimeout(() => fail(new Error('timeout')), limit);
-    window.wx[name](Object.assign({ success: done, fail, cancel: () => fail(new Error('cancel')) }, args));
-  });
-}
-const wxHere = () => window.wx && typeof window.wx.config === 'function';
-function tryScript(url) {
-  return new Promise((done) => {
-    const s = make('script');
-    const end = (yes) => { clearInterval(look); clearTimeout(t); done(yes); };
-    const look = setInterval(() => wxHere() && end(true), 50); // `wx` may appear late
-    const t = setTimeout(() => end(false), times.script_wait_ms);
-    s.onerror = () => end(false);
-    s.src = url;
-    document.head.appendChild(s);
-  });
-}
-const configNap = nap();
-async function loadScript() {
-  for (let n = 0; !wxHere(); n++) {
-    for (const url of settings.jssdk_urls || []) if (await tryScript(url)) break;
-    if (wxHere()) break;
-    tell('wechat', 'bad', 'script_missing', {}, configNap.wake);
-    await configNap.sleep(core.growingGap(n, times.retry_first_ms, times.retry_most_ms));
+// ---- WeChat: script, config, calls
+const call = (name, args) => new Promise((success, fail) => wx[name]({ success, fail, cancel: fail, ...args }));
+const wxHere = () => window.wx && wx.config;
+const pause = retries();
+async function loadWx() {
+  for (const url of settings.jssdk_urls) {
+    if (!wxHere()) await core.within(settings.config_wait_ms, new Promise((done, fail) => {
+      const look = setInterval(() => wxHere() && done(clearInterval(look)), 50); // `wx` may appear late
+      Object.assign(add(document.head, 'script'), { onerror: fail, src: url });
+    })).catch(() => {});
   }
-  tell('wechat');
+  if (wxHere()) return configure();
+  tell('wechat', 'script_missing', {}, () => pause.wake());
+  await pause.rest();
+  return loadWx();
 }
-
 let ready = false;
-let turn = 0; // the newest configuration; older ones fall silent
-let refreshed = false; // a refused signature is asked anew once, then it is said
-let wantChoose = 0;
-let configured = 0;
-let onConfigError = null;
-async function askConfig(mine) {
-  const path = '/jssdk-config?url=' + encodeURIComponent(core.addressOf(location.href));
-  for (let n = 0; mine === turn; n++) {
-    const a = await ask(path);
-    if (mine !== turn) break;
-    if (a.kind === 'ok') return a.body;
-    if (a.status === 403) tell('wechat', 'bad', 'wrong_address');
-    else tell('wechat', 'wait', a.kind === 'busy' ? 'getting_permission' : 'config_unreachable');
-    await configNap.sleep(Math.max(a.after, core.growingGap(n, times.retry_first_ms, times.poll_most_ms)));
-  }
-  return null;
-}
-// Ready is called after a failed config too, at once when there was an earlier config, and the error handler may never be
-// called: so an own flag, an own timer, and a harmless call as a probe. An answer that comes late still counts.
-function handOver(config, mine) {
-  const again = configured++ > 0;
-  let failed = false;
-  const open = () => mine === turn && !failed;
-  setTimeout(() => { if (open() && !ready) tell('wechat', 'bad', 'wechat_silent', {}, anew); }, times.config_wait_ms);
-  onConfigError = (text) => {
+let current; // configuration; earlier ones fall silent
+let renewed = false; // a new signature is tried once, silently; then it is said
+let wantsChooser = 0; // when it was tapped too early
+let onConfigError;
+// Ready is called after a failed config too, at once when there was an earlier one, and error perhaps never: so there are an
+// own flag, an own timer, and a harmless call as a probe. An answer that comes late still counts.
+async function configure(why) {
+  const mine = current = {};
+  const open = () => mine === current;
+  const again = onConfigError;
+  let config = !why && core.usableConfig($('jssdk-config').textContent, here);
+  ready = false;
+  while (!config) {
+    const a = await ask('/jssdk-config?url=' + encodeURIComponent(here) + (why === 'signature' ? '&refused=1' : ''));
     if (!open()) return;
-    failed = true;
-    trouble(core.troubleOf(text) || 'signature', text);
-  };
-  const good = () => setTimeout(() => { if (open()) becomeReady(); }, again ? 400 : 30);
-  window.wx.config({
-    debug: false, appId: config.appId, timestamp: config.timestamp, nonceStr: config.nonceStr, signature: config.signature,
-    jsApiList: ['checkJsApi', 'chooseImage', 'uploadImage', 'getLocalImgData', 'getNetworkType', 'getLocation'],
-  });
-  window.wx.ready(() => setTimeout(() => call('checkJsApi', { jsApiList: ['chooseImage'] }, 2000).then(good, good), 0));
-  if (!again) window.wx.error((r) => onConfigError(core.textOf(r) || 'config:fail'));
-}
-function becomeReady() {
-  ready = true;
-  tell('wechat');
-  if (Date.now() - wantChoose < 15000) choose();
-  uploader.run(); // goes on with what a refused signature had stopped
-}
-async function configure(fresh) {
-  const mine = ++turn;
-  ready = false;
-  const config = (!fresh && core.usableConfig(core.parse($('jssdk-config').textContent, null), location.href)) || await askConfig(mine);
-  if (config && mine === turn) handOver(config, mine);
-}
-function anew() {
-  refreshed = false;
-  tell('wechat');
-  configure(true);
-}
-// A refusal is asked anew once, silently; then it is said.
-function trouble(kind, text) {
-  ready = false;
-  if (/signature|permission/.test(kind) && !refreshed) {
-    refreshed = true;
-    return configure(true);
+    if (a.kind === 'ok') config = a.body;
+    else {
+      tell('wechat', a.status === 403 ? 'wrong_address' : a.kind === 'busy' ? 'permit' : 'unreachable');
+      await pause.rest(a.after);
+    }
   }
-  wantChoose = 0;
-  tell('wechat', 'bad', kind, { text }, anew);
+  const jsApiList = ['checkJsApi', 'chooseImage', 'uploadImage', 'getLocalImgData', 'getNetworkType', 'getLocation'];
+  const probed = () => setTimeout(() => {
+    if (!open()) return;
+    ready = true;
+    tell('wechat');
+    if (Date.now() - wantsChooser < 15000) choose();
+    uploader.run();
+  }, again ? 400 : 30);
+  onConfigError = (text) => open() && trouble(core.troubleOf(text) || 'signature', text);
+  setTimeout(() => open() && !ready && tell('wechat', 'silent', {}, () => configure('silent')), settings.config_wait_ms);
+  wx.config({ ...config, jsApiList });
+  wx.ready(() => setTimeout(() => core.within(2000, call('checkJsApi', { jsApiList })).then(probed, probed), 0));
+  if (!again) wx.error((r) => onConfigError(core.textOf(r))); // a later handler would get an old error
+}
+function trouble(kind, text) {
+  const anew = () => configure(kind);
+  current = ready = null;
+  if (!renewed && /signature|permission/.test(kind)) return anew(renewed = true);
+  wantsChooser = 0;
+  tell('wechat', kind, { text }, anew);
 }
 
-// ---- choose, preview, upload ----
+// ---- choose, preview, upload
 const album = core.createAlbum(redraw);
-const tiles = {};
-const isWk = window.__wxjs_is_wkwebview || /iPhone|iPad|iPod/.test(agent);
+const shown = mode === 'receipt' ? core.createAlbum(redraw) : album;
 function choose() {
-  if (!ready) {
-    wantChoose = Date.now();
-    if (!notices.wechat) tell('choose', 'wait', 'moment');
-    else if (notices.wechat.again) notices.wechat.again();
-    return;
-  }
-  wantChoose = 0;
+  wantsChooser = Date.now();
+  const { again } = notices.wechat || {};
+  if (!ready) return again ? again() : notices.wechat || tell('choose', 'moment');
+  wantsChooser = 0;
   tell('choose');
   tell('lost');
-  call('chooseImage', { count: 9, sizeType: [size], sourceType: ['album', 'camera'] }).then((r) => {
-    refreshed = false;
+  call('chooseImage', { count: 9, sizeType: [$('original').checked ? 'original' : 'compressed'], sourceType: ['album', 'camera'] }).then((r) => {
+    renewed = false;
     core.localIdList(r.localIds).forEach((localId) => preview(album.add({ localId })));
   }, (e) => {
     const text = core.textOf(e);
     const kind = core.troubleOf(text);
-    if (core.isCancel(e)) return;
-    if (kind && !refreshed) wantChoose = Date.now();
-    if (kind) trouble(kind, text);
-    else tell('choose', 'bad', 'choose_failed', { text });
+    if (!kind) tell('choose', 'choose_failed', { text });
+    else if (kind !== 'cancel') trouble(kind, text, wantsChooser = Date.now());
   });
 }
-// Full-size data is large; the page keeps a small copy only.
+// Full-size data is large: a small copy is kept.
 function shrink(img) {
-  const side = Math.min(img.naturalWidth, img.naturalHeight);
-  if (side < 400) return;
-  const canvas = make('canvas');
-  canvas.width = canvas.height = 240;
-  canvas.getContext('2d').drawImage(img, (img.naturalWidth - side) / 2, (img.naturalHeight - side) / 2, side, side, 0, 0, 240, 240);
-  canvas.toBlob((blob) => { if (blob) img.src = URL.createObjectURL(blob); }, 'image/jpeg', 0.8);
+  const canvas = document.createElement('canvas');
+  canvas.width = 240;
+  canvas.height = 240 * img.naturalHeight / img.naturalWidth;
+  canvas.getContext('2d').drawImage(img, 0, 0, canvas.width, canvas.height);
+  img.onload = null;
+  canvas.toBlob((blob) => { img.src = URL.createObjectURL(blob); }, 'image/jpeg');
 }
-let previews = Promise.resolve(); // one at a time
-function preview(picture) {
-  const img = tileOf(picture).img;
+let previews = Promise.resolve(); // one at a time: a lost answer blocks all later ones
+function preview(p) {
+  const { img, localId } = frame(p);
   function byData() {
-    img.onerror = () => img.removeAttribute('src');
-    img.removeAttribute('src');
-    previews = previews.then(() => call('getLocalImgData', { localId: picture.localId }, times.preview_wait_ms)).then((r) => {
-      const src = core.previewSource(r.localData);
-      if (!src) return;
-      img.onload = () => { img.onload = null; shrink(img); };
-      img.src = src;
-    }).catch(() => {}); // the neutral tile stays
+    img.onerror = () => img.removeAttribute('src'); // the neutral tile stays
+    img.onerror();
+    previews = previews.then(() => core.within(settings.preview_wait_ms, call('getLocalImgData', { localId }))).then((r) => {
+      img.onload = () => shrink(img);
+      if (r.localData) img.src = core.previewSource(r.localData);
+    }).catch(() => {});
   }
-  if (isWk || place === 'demo') return byData(); // a desktop browser knows no weixin: addresses
+  // iOS shows no local id, and a desktop browser has never heard of them
+  if (window.__wxjs_is_wkwebview || /iPhone|iPad|iPod/.test(navigator.userAgent) || settings.demo) return byData();
   img.onerror = byData;
-  img.src = picture.localId;
+  img.src = localId;
 }
 const uploader = core.createUploader({
-  album, limit: times.upload_watchdog_ms, timer: setTimeout, clear: clearTimeout, changed: redraw,
-  pause: () => new Promise((done) => setTimeout(done, 120)), // old Android drops a call made right after choosing
-  upload: (picture) => call('uploadImage', { localId: picture.localId, isShowProgressTips: 1 }).then((r) => {
-    if (!r.serverId) throw new Error('no serverId');
-    return r.serverId;
-  }),
-  keep: (id) => { if (!memory.keep(id, about())) tell('storage', 'wait', 'no_storage'); },
-  halted: (kind, text) => { if (kind === 'cancel') tell('upload', 'wait', 'upload_canceled'); else trouble(kind, text); },
+  album,
+  guard: (work) => core.within(settings.upload_watchdog_ms, work),
+  settle: () => new Promise((done) => setTimeout(done, 120)), // old Android drops a call made right after choosing
+  // without progress tips some Androids never answer
+  upload: ({ localId }) => call('uploadImage', { localId, isShowProgressTips: 1 }).then((r) => r.serverId || Promise.reject('no serverId')),
+  keep: (id) => memory.keep(id, about()) || tell('storage', 'no_storage'),
+  halted: (kind, text) => (kind === 'cancel' ? tell('row', kind) : trouble(kind, text)),
 });
+let network;
 function upload(pictures) {
-  if (!pictures.length) return album.of('uploading').length || tell('upload', 'wait', 'nothing_chosen');
-  tell('upload');
-  call('getNetworkType', {}, 3000).then((r) => {
-    slow = core.isSlow(r.networkType || r.subtype) ? r.networkType || r.subtype : '';
-    redraw();
-  }).catch(() => {});
+  tell('row', pictures.length || album.of('uploading').length ? '' : 'nothing');
+  call('getNetworkType').then((r) => { network = r.networkType; }).then(redraw, redraw);
   uploader.start(pictures);
 }
-let slow = '';
 
-// ---- submit, receipts ----
+// ---- submit, receipts
 const sender = core.createSender({
-  album, memory, nap: nap(), first: times.retry_first_ms, most: times.retry_most_ms, batch: settings.ids_per_submission || 100, changed: redraw,
-  post: (ids, extra) => ask('/uploadImgData', {
-    method: 'POST', headers: { 'Content-Type': 'application/x-www-form-urlencoded' }, body: core.submissionBody(ids, extra),
-  }),
-  renew: () => ask('/uploadImgDemo', { headers: { Accept: 'text/html' } }),
-  waiting: (a) => tell('send', 'bad', a && ({ pass: 'pass', busy: 'later_busy' }[a.kind] || 'later'), { text: a && a.msg }, () => sender.wake()),
+  album, memory, pause: retries(), batch: settings.ids_per_submission,
+  post: (ids, extra) => ask('/uploadImgData', core.submissionBody(ids, extra)),
+  renew: () => ask('/uploadImgDemo'),
+  waiting: ({ kind, body } = {}) => tell('send', kind && (kind === 'pass' ? kind : 'later'), body && { text: body.msg }, sender.run),
   accepted() {
-    if (notices.found) tell('found', 'good', 'found_sent', notices.found.values);
-    watcher.start();
+    if (notices.found) tell('found', 'found_sent', notices.found.values);
+    watch();
   },
 });
-function submit() {
-  const waiting = album.of('uploaded');
-  tell('submit', 'wait', waiting.length ? '' : 'nothing_uploaded');
-  sender.submit(waiting, about());
-}
-function again(picture) {
-  if (!picture.localId) return sender.submit([picture]);
-  if (picture.serverId) memory.forget([picture.serverId]);
-  upload([picture]);
-}
-let viewed = null; // the receipt that the receipt view shows
-let viewTrouble = 'view_opening';
-const openReceipts = () => memory.receipts().filter((r) => !r.settled).map((r) => r.id)
-  .concat(settings.receipt && !(viewed && viewed.settled) && viewTrouble !== 'view_missing' ? settings.receipt : []);
-const watcher = core.createWatcher({
-  ask: askReceipt, nap: nap(), first: times.poll_first_ms, most: times.poll_most_ms, hidden: () => document.hidden, open: openReceipts, seen,
+const watch = core.createWatcher({
+  seen, ask: (id) => ask('/receipt/' + id), hidden: () => document.hidden, pause: core.createPause(settings.poll_first_ms, settings.poll_most_ms),
+  open: () => memory.receipts().filter((r) => !r.settled).map((r) => r.id),
 });
-function seen(code, a) {
-  const known = memory.receipts().find((r) => r.id === code);
+let view = ''; // instead of the receipt
+function seen(id, a) {
   const gone = a.status === 404;
-  if (code === settings.receipt) {
-    viewTrouble = a.kind === 'ok' ? '' : gone ? 'view_missing' : 'view_unreachable';
-    if (a.kind === 'ok') viewed = a.body;
-  }
-  if (a.kind === 'ok') core.applyReceipt(album, a.body);
-  if (known && (gone || a.kind === 'ok')) {
-    const n = core.tally(a.body);
-    memory.noteReceipt(gone ? { id: code, settled: true } : { id: code, settled: !!a.body.settled, count: n.waiting + n.saved + n.failed, saved: n.saved, failed: n.failed });
+  const mine = id === settings.receipt;
+  if (mine) view = gone ? 'no_receipt' : a.kind === 'ok' ? '' : 'unreachable';
+  if (gone) memory.noteReceipt({ id, gone });
+  if (a.kind === 'ok') {
+    memory.noteReceipt(core.brief(a.body));
+    if (mine && !shown.list.length) a.body.pictures.forEach((row) => shown.add({ state: 'submitted', serverId: row.media_id }));
+    [album, shown].forEach((x) => core.applyReceipt(x, a.body));
   }
   redraw();
 }
 
-// ---- who, where, what ----
-let size = memory.read('size', 'original');
+// ---- who, where, what
+const most = settings.text_length_max;
+const FIELDS = Object.keys(most); // team, contributor, note
 let spot = null;
-let spotText = 'position_none';
-const FIELDS = ['team', 'contributor', 'note'];
-const mostOf = (f) => (settings.text_length_max || {})[f] || 64;
 function about() {
-  const fields = {};
-  FIELDS.forEach((f) => { fields[f] = core.cut($(f).value, mostOf(f)); });
-  return Object.assign(fields, spot);
-}
-function prepareAbout() {
-  const kept = Object.assign({}, memory.read('about', {}));
-  kept.team = new URLSearchParams(location.search).get('team') || kept.team;
-  FIELDS.forEach((f) => {
-    $(f).value = kept[f] || '';
-    $(f).oninput = () => { memory.write('about', { team: $('team').value, contributor: $('contributor').value, note: $('note').value }); redraw(); };
-  });
-  [$('sizeOriginal'), $('sizeCompressed')].forEach((r) => {
-    r.checked = r.value === size;
-    r.onchange = () => { size = r.value; memory.write('size', size); };
-  });
-  $('addPosition').onclick = () => {
-    spotText = 'position_busy';
-    redraw();
-    call('getLocation', { type: 'wgs84' }, 20000).then((r) => {
-      spot = { latitude: Number(r.latitude).toFixed(6), longitude: Number(r.longitude).toFixed(6) };
-    }, () => { spotText = 'position_failed'; }).then(redraw);
-  };
-  $('dropPosition').onclick = () => { spot = null; spotText = 'position_none'; redraw(); };
-}
-function drawAbout() {
-  FIELDS.forEach((f) => {
-    const n = core.glyphs($(f).value.trim());
-    const over = n > mostOf(f);
-    write($(f + 'Count'), say(over ? 'count_over' : 'count', { n, max: mostOf(f) }));
-    $(f + 'Count').classList.toggle('over', over);
-    $(f).setAttribute('aria-invalid', over);
-  });
-  write($('aboutBrief'), [$('team').value, $('contributor').value].filter(Boolean).join(' · '));
-  write($('position'), spot ? say('position_is', { place: spot.latitude + ', ' + spot.longitude }) : say(spotText));
-  show($('addPosition'), !spot);
-  show($('dropPosition'), !!spot);
+  const fields = { ...spot };
+  FIELDS.forEach((f) => { fields[f] = core.glyphs($(f).value).slice(0, most[f]).join(''); });
+  return fields;
 }
 
-// ---- drawing ----
-function tileOf(picture) {
-  if (tiles[picture.key]) return tiles[picture.key];
-  const li = make('li', 'tile');
-  const tile = { li, img: make('img'), again: make('button', 'again'), state: make('span', 'state'), remove: make('button', 'remove', '×') };
-  li.dataset.picture = picture.key;
-  [tile.img, tile.state].forEach((el) => li.appendChild(el));
-  tile.again.onclick = () => again(picture);
-  tile.remove.onclick = () => {
-    if (picture.serverId) memory.forget([picture.serverId]);
-    if (/^blob:/.test(tile.img.src)) URL.revokeObjectURL(tile.img.src);
-    li.remove();
-    delete tiles[picture.key];
-    album.remove(picture);
-  };
-  tiles[picture.key] = tile;
-  return tile;
+// ---- drawing
+function frame(p) {
+  if (p.li) return p;
+  const li = document.createElement('li');
+  li.dataset.picture = p.key;
+  return Object.assign(p, { li, img: add(li, 'img'), face: add(li, 'div') });
 }
-const put = (li, el, yes) => { if (yes && !el.parentNode) li.appendChild(el); else if (!yes) el.remove(); };
-function drawTile(picture) {
-  const tile = tileOf(picture);
-  const n = { n: picture.key };
-  const home = $(picture.serverId ? 'uploadImgs' : 'imgs');
-  if (tile.li.parentNode !== home) {
-    home.insertBefore(tile.li, Array.from(home.children).find((x) => Number(x.dataset.picture) > picture.key) || null);
-  }
-  tile.li.dataset.state = picture.state;
-  tile.img.alt = say('picture', n);
-  tile.remove.setAttribute('aria-label', say('remove', n));
-  tile.again.setAttribute('aria-label', say('again_n', n));
-  write(tile.again, say('again'));
-  write(tile.state, say('state_' + picture.state));
-  put(tile.li, tile.again, album.retriable(picture));
-  put(tile.li, tile.remove, album.removable(picture));
-}
-function adviceOf(n) {
-  if (n.uploading) return 'advice_uploading';
-  if (album.list.some((p) => p.sending)) return 'advice_sending';
-  if (n.chosen) return 'advice_chosen';
-  if (n.uploaded) return 'advice_uploaded';
-  if (n.submitted) return 'advice_submitted';
-  return n.failed ? 'advice_failed' : 'advice_saved';
-}
-const countsText = (n, states) => states.filter((s) => n[s]).map((s) => say('count_' + s, { n: n[s] })).join(' · ');
-function drawFailures() {
-  [['upload', 'upload', 'upload_failed'], ['refused', 'refused', 'refused'], ['box', 'box', 'box_failed']].forEach((x) => {
-    const failed = album.of('failed', x[0]);
-    if (failed.length) {
-      const text = failed[0].text === 'watchdog' ? say('watchdog') : failed[0].text;
-      notices[x[1]] = { tone: 'bad', word: x[2], values: { n: failed.length, text } };
-    } else if (notices[x[1]] && notices[x[1]].word === x[2]) delete notices[x[1]];
+function drawPicture(p) {
+  const { li, img, face } = frame(p);
+  const name = img.alt = say('picture', { n: p.key });
+  const home = $(p.serverId ? 'uploadImgs' : 'imgs');
+  if (li.parentNode !== home) home.appendChild(li);
+  li.dataset.state = p.state;
+  refill(face, [[p.state, p.text, album.retriable(p), album.removable(p)]], ([state, text, retriable, removable]) => {
+    add(face, 'span', 'state', mode === 'receipt' ? name + ' · ' + say(state) + ' ' + text : say(state));
+    if (retriable) add(face, 'button', 'again', say('again'), () => {
+      if (!p.localId) return sender.submit([p]);
+      memory.forget([p.serverId]);
+      upload([p]);
+    });
+    if (removable) add(face, 'button', 'remove', '×', () => {
+      memory.forget([p.serverId]);
+      URL.revokeObjectURL(img.src);
+      li.remove();
+      album.remove(p);
+    }).setAttribute('aria-label', say('remove') + ': ' + name);
   });
 }
-let notedChosen = 0;
-function drawWork() {
-  const n = album.counts();
-  album.list.forEach(drawTile);
-  show($('empty'), !n.all);
-  show($('overall'), n.all);
-  show($('chosenPart'), $('imgs').children.length);
-  show($('uploadedPart'), $('uploadImgs').children.length);
-  if (n.all) write($('advice'), say(adviceOf(n), { n: n.failed || n.all }));
-  $('bar').max = n.all * 3 || 1;
-  $('bar').value = n.uploaded + n.submitted * 2 + n.saved * 3;
-  write($('counts'), countsText(n, ['chosen', 'uploading', 'uploaded', 'submitted', 'saved', 'failed']));
-  show($('network'), slow);
-  write($('network'), slow ? say('network_slow', { type: slow.toUpperCase() }) : '');
-  const failed = album.of('failed', 'upload').length;
-  const sending = album.list.some((p) => p.sending || p.send);
-  const todo = n.chosen + failed;
-  write($('chooseImage'), say(n.all ? 'choose_more' : 'choose'));
-  write($('uploadImage'), n.uploading ? say('upload_busy', { n: n.uploading + album.of('chosen').filter((p) => p.want).length })
-    : say(n.chosen ? 'upload_n' : failed ? 'upload_again' : 'upload', { n: todo }));
-  write($('postData'), say(sending ? 'submit_busy' : n.uploaded ? 'submit_n' : 'submit', { n: n.uploaded }));
+const counted = (n) => core.STATES.filter((s) => n[s]).map((s) => say(s) + ' ' + n[s]).join(' · ');
+function drawPictures(n) {
+  const stage = core.STATES.find((s) => n[s]);
+  const word = view || (stage ? 'all_' + stage : mode === 'work' && 'welcome');
+  if (word) write('advice', say(word, { n: n.failed || n.all }));
+  shown.list.forEach(drawPicture);
+  $('bar').hidden = !stage;
+  $('bar').value = (n.uploaded / 3 + n.submitted / 1.5 + n.saved) / (n.all || 1);
+  write('counts', stage ? counted(n) : mode === 'work' ? say('hint') : '');
+  ['upload', 'refused', 'box'].forEach((why) => {
+    const failed = album.of('failed', why);
+    notices[why] = failed.length && { word: why + '_failed', values: { n: failed.length, text: failed[0].text } };
+  });
+}
+function drawWork(n) {
+  const left = album.list.filter((p) => /chosen|uploading/.test(p.state) || p.why === 'upload').length;
   const primary = album.primary();
-  ['chooseImage', 'uploadImage', 'postData'].forEach((id) => $(id).classList.toggle('primary', id === primary));
-  if (todo + n.uploading !== notedChosen) memory.write('chosen', notedChosen = todo + n.uploading);
-}
-function drawReceipts() {
-  const all = memory.receipts();
-  const text = JSON.stringify([all, lang]);
-  show($('receiptsPart'), all.length);
-  if ($('receipts').dataset.text === text) return;
-  $('receipts').dataset.text = text;
-  $('receipts').textContent = '';
-  all.forEach((r) => {
-    const li = $('receipts').appendChild(make('li'));
-    const a = li.appendChild(make('a', 'code', r.id));
-    a.href = '/receipt/' + encodeURIComponent(r.id);
-    li.appendChild(make('span', 'hint', say('receipt_row', { when: timeOf(r.at), n: r.count })));
-    if (r.saved !== undefined) li.appendChild(make('span', '', say('receipt_state', { saved: r.saved, failed: r.failed, waiting: r.count - r.saved - r.failed })));
-    li.appendChild(make('button', 'quiet', say('copy_link'))).onclick = () => copy(a.href);
+  write('network', /^(2g|3g|edge)$/i.test(network) ? say('slow', { network }) : '');
+  write('chooseImage', say('choose'));
+  write('uploadImage', say(n.uploading ? 'uploading' : left && !n.chosen ? 'again' : 'upload', { n: left }));
+  write('postData', say(album.sending() ? 'sending' : 'submit', { n: n.uploaded }));
+  ['chooseImage', 'uploadImage', 'postData'].forEach((id) => { $(id).className = id === primary ? 'primary' : ''; });
+  FIELDS.forEach((f) => {
+    const length = core.glyphs($(f).value).length;
+    write(f + 'Label', say(f) + ' ' + length + '/' + most[f] + (length > most[f] ? ' ✂' : ''));
   });
+  write('position', spot ? say('position_drop') + ' ' + spot.latitude + ', ' + spot.longitude : say('position_add'));
+  if (memory.read('chosen') !== left) memory.write('chosen', left);
 }
-function drawView() {
-  const n = core.tally(viewed || {});
-  const all = n.waiting + n.saved + n.failed;
-  write($('receiptAdvice'), say(viewTrouble || (n.waiting ? 'view_waiting' : n.failed ? 'view_failed' : 'view_saved'), { n: n.failed || all }));
-  write($('receiptCode'), settings.receipt);
-  $('receiptBar').max = all || 1;
-  $('receiptBar').value = n.saved;
-  write($('receiptCounts'), countsText({ submitted: n.waiting, saved: n.saved, failed: n.failed }, ['submitted', 'saved', 'failed']));
-  write($('receiptTime'), viewed && viewed.submitted_at ? say('submitted_at', { when: timeOf(viewed.submitted_at) }) : '');
-  const list = $('receiptPictures');
-  ((viewed && viewed.pictures) || []).forEach((p, i) => {
-    const li = list.children[i] || list.appendChild(make('li'));
-    const is = core.STATES[p.state] || 'submitted';
-    Object.assign(li.dataset, { picture: i + 1, state: is });
-    const state = is === 'submitted' ? 'wait_state' : 'state_' + is;
-    const rows = [say('picture', { n: i + 1 }), say(state), p.reason || (p.sha256 ? 'SHA-256 ' + p.sha256 : p.media_id)];
-    rows.forEach((text, k) => write(li.children[k] || li.appendChild(make('span', ['', 'state', 'code'][k])), text));
-  });
+function drawReceipt(r) {
+  const li = add($('receipts'), 'li');
+  const a = add(li, 'a', 'code');
+  a.href = '/receipt/' + r.id;
+  a.textContent = a.href;
+  add(li, 'span', 'hint', say('receipt') + ' · ' + new Date(r.when || r.at).toLocaleString(lang) + ' · ' + counted(r));
+  add(li, 'button', '', say('copy'), () => copy(a));
 }
-let drawing = false;
+let drawing;
 function redraw() {
-  if (drawing) return;
-  drawing = true;
-  Promise.resolve().then(() => {
-    drawing = false;
-    drawFailures();
-    drawNotices();
-    if (settings.receipt) return drawView();
-    drawWork();
-    drawAbout();
-    drawReceipts();
+  drawing = drawing || Promise.resolve().then(() => {
+    drawing = null;
+    if (mode !== 'outside') drawPictures(shown.counts());
+    if (mode === 'work') drawWork(album.counts());
+    refill($('receipts'), memory.receipts().filter((r) => mode === 'work' || r.id === settings.receipt), drawReceipt);
+    refill($('notices'), Object.values(notices).filter(Boolean), drawNotice);
   });
+}
+function copy(el) {
+  getSelection().selectAllChildren(el);
+  tell('copy', document.execCommand('copy') ? 'copied' : 'copy_failed');
 }
 
-// ---- start ----
-function copy(text) {
-  const area = document.body.appendChild(make('textarea', 'unseen'));
-  area.value = text;
-  area.select();
-  area.setSelectionRange(0, text.length);
-  let done = false;
-  try { done = document.execCommand('copy'); } catch (e) { /* said below */ }
-  area.remove();
-  tell('copy', done ? 'good' : 'bad', done ? 'copied' : 'copy_failed');
+// ---- start
+if (mode === 'outside') {
+  $('advice').dataset.word = place;
+  $('qr').src = '/qr.svg?url=' + encodeURIComponent(here);
+  $('qr').alt = $('address').textContent = here;
+  $('copy').onclick = () => copy($('address'));
+} else {
+  const { fresh, expired } = memory.unsent();
+  tell('expired', expired && 'expired', { n: expired });
+  tell('found', fresh.length && 'found', { n: fresh.length });
+  sender.submit(fresh.map((e) => album.add({ state: 'uploaded', serverId: e.id, about: e.about })));
 }
-function sendFound() {
-  const found = memory.unsent();
-  const lost = !settings.receipt && memory.read('chosen', 0);
-  if (lost) tell('lost', 'wait', 'lost', { n: lost });
-  if (found.expired) tell('expired', 'bad', 'expired', { n: found.expired });
-  if (!found.fresh.length) return;
-  tell('found', 'wait', 'found', { n: found.fresh.length });
-  sender.submit(found.fresh.map((e) => album.add({ state: 'uploaded', serverId: e.id, about: e.about })));
+if (mode === 'receipt') {
+  $('uploadImgs').className = 'card rows';
+  memory.noteReceipt({ id: settings.receipt, settled: false });
 }
-function startOutside() {
-  show($('outside'), true);
-  const url = core.addressOf(location.href);
-  $('outsideReason').dataset.word = place === 'wxwork' ? 'wxwork' : 'wechat_only';
-  $('qr').onerror = () => show($('qr'), false);
-  $('qr').src = '/qr.svg?url=' + encodeURIComponent(url);
-  $('ownAddress').textContent = url;
-  $('copyAddress').onclick = () => copy(url);
-}
-function startWork() {
-  show($('work'), true);
-  prepareAbout();
+if (mode === 'work') {
+  const kept = memory.read('about') || {};
+  kept.team = new URLSearchParams(location.search).get('team') || kept.team;
+  $('original').checked = !kept.compressed;
+  FIELDS.forEach((f) => { $(f).value = kept[f] || ''; });
+  $('about').oninput = () => {
+    FIELDS.forEach((f) => { kept[f] = $(f).value; });
+    kept.compressed = !$('original').checked;
+    memory.write('about', kept);
+    redraw();
+  };
+  $('position').onclick = () => {
+    tell('position', spot ? '' : 'position_busy');
+    if (spot) spot = null;
+    else core.within(20000, call('getLocation', { type: 'wgs84' })).then(({ latitude, longitude }) => {
+      spot = { latitude, longitude };
+      tell('position');
+    }).catch(() => tell('position', 'position_failed'));
+  };
   $('chooseImage').onclick = choose;
-  $('uploadImage').onclick = () => upload(album.of('chosen').concat(album.of('failed', 'upload')).sort((a, b) => a.key - b.key));
-  $('postData').onclick = submit;
-  if (place !== 'wechat') tell('place', 'wait', place);
-  loadScript().then(() => configure(false));
+  $('uploadImage').onclick = () => upload(album.list.filter((p) => p.state === 'chosen' || p.why === 'upload'));
+  $('postData').onclick = () => {
+    const waiting = album.of('uploaded');
+    tell('submit', waiting.length ? '' : 'nothing');
+    sender.submit(waiting, about());
+  };
+  const n = memory.read('chosen');
+  tell('lost', n && 'lost', { n });
+  if (place !== 'micromessenger') tell('place', place);
+  loadWx();
   // back from the browser's own cache: WeChat has forgotten this page
-  window.addEventListener('pageshow', (e) => { if (e.persisted && wxHere()) anew(); });
-}
-function startView() {
-  show($('receiptView'), true);
-  $('copyReceipt').onclick = () => copy(core.addressOf(location.href));
-  askReceipt(settings.receipt).then((a) => { seen(settings.receipt, a); watcher.start(); });
+  window.addEventListener('pageshow', (e) => { if (e.persisted && wxHere()) configure('back'); });
 }
 function wake() {
-  if (document.hidden) return;
-  configNap.wake();
-  sender.wake();
-  watcher.start();
+  if (document.hidden || mode === 'outside') return;
+  pause.wake();
+  sender.run();
+  watch();
 }
-show($('opening'), false);
-show($('language'), true);
-if (!settings.receipt && /wxwork|outside/.test(place)) startOutside();
-else {
-  if (settings.receipt) startView();
-  else startWork();
-  sendFound();
-  watcher.start();
-  window.addEventListener('online', wake);
-  document.addEventListener('visibilitychange', wake);
-}
+window.addEventListener('online', wake);
+document.addEventListener('visibilitychange', wake);
+document.body.className = mode;
+wake();
 speak();
 })();

@@ -52,7 +52,7 @@ describe('the look', { concurrency: 2 }, () => {
       await everyState(h);
       await h.page.evaluate((s) => { document.documentElement.style.fontSize = s; }, size);
       assert.ok((await sideways(h)) <= 0, 'the page scrolls sideways');
-      const small = await h.page.$$eval('button, a, input:not([type=radio]), textarea, summary, .sizes label', (all) => all.filter((x) => x.offsetParent)
+      const small = await h.page.$$eval('button, a, input:not([type=checkbox]), textarea, summary, label:has(input)', (all) => all.filter((x) => x.offsetParent)
         .map((x) => [x.id || x.className || x.tagName, x.getBoundingClientRect()]).filter((x) => x[1].width < 44 || x[1].height < 44)
         .map((x) => `${x[0]} ${x[1].width}x${x[1].height}`));
       assert.deepEqual(small, []);
@@ -69,14 +69,14 @@ describe('the look', { concurrency: 2 }, () => {
         return getComputedStyle(x).outlineStyle === 'none' ? 'no outline: ' + (x.id || x.className) : x.id || x.className || x.tagName;
       }));
     }
-    for (const id of ['language', 'remove', 'sizeOriginal', 'SUMMARY', 'chooseImage', 'uploadImage', 'postData']) assert.ok(reached.indexOf(id) >= 0, `${id} in ${reached}`);
+    for (const id of ['language', 'remove', 'original', 'SUMMARY', 'chooseImage', 'uploadImage', 'postData']) assert.ok(reached.indexOf(id) >= 0, `${id} in ${reached}`);
   });
 
   pageCase('what happens is announced', { plan: { choices: [1] } }, async (h) => {
     const live = await h.page.$$eval('[role=status], [aria-live]', (all) => all.map((x) => x.id));
     for (const id of ['notices', 'advice']) assert.ok(live.indexOf(id) >= 0, id);
     await h.choose();
-    assert.equal(await h.page.getAttribute('[data-picture="1"] .remove', 'aria-label'), 'Remove picture 1');
+    assert.equal(await h.page.getAttribute('[data-picture="1"] .remove', 'aria-label'), 'Remove: Picture 1');
     assert.equal(await h.page.getAttribute('[data-picture="1"] img', 'alt'), 'Picture 1');
   });
 });

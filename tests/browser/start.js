@@ -124,7 +124,7 @@ async function start() {
       return (await Promise.all(found)).sort((a, b) => (a.at < b.at ? -1 : 1));
     },
     // What WeChat says to a page's wx.config: computed anew by the simulator.
-    checkSignature: (config, address) => json('check-signature', Object.assign({ url: address }, config)),
+    checkSignature: (config, address) => json('check-signature', Object.assign({}, config, { url: address })),
     async stop() {
       await serve.stop();
       const violations = await (await fetch(`${wechat}/sim/violations`)).json();
