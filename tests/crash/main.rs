@@ -18,6 +18,7 @@
 
 mod full_disk;
 mod killed;
+mod loop_disk;
 mod power_cut;
 mod promises;
 mod single_fault;

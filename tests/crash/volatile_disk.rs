@@ -271,6 +271,17 @@ impl Disk {
         }
     }
 
+    /// The disk after an orderly end: all is safe.
+    pub fn synced(&self) -> Disk {
+        let mut disk = self.clone();
+        let all: Vec<u64> = disk.nodes.keys().copied().collect();
+        for ino in all {
+            disk.sync_folder(ino);
+            disk.sync_file(ino);
+        }
+        disk
+    }
+
     /// The disk as it is found after the power comes back.
     pub fn after_cut(&self, random: &SharedRandom) -> Disk {
         let mood = match random.u64() % 4 {
