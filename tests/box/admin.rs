@@ -63,7 +63,10 @@ impl Desk {
     fn cut_while_sending(&self, target: &str, spoil: impl FnOnce()) -> u64 {
         let mut stream = TcpStream::connect(self.program.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {}\r\n\r\n", self.bearer);
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {}\r\n\r\n",
+            self.bearer
+        );
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = vec![0; 1024];
         let mut came = stream.read(&mut answer).unwrap();
@@ -282,7 +285,8 @@ fn a_zip_is_whole_or_seen_not_to_be() {
         let zip = folder.path().join("x.zip");
         std::fs::write(&zip, &reply.body).unwrap();
         let unzip = |args: &[&str]| {
-            let output = std::process::Command::new("unzip").args(args).current_dir(&folder).output().unwrap();
+            let output =
+                std::process::Command::new("unzip").args(args).current_dir(&folder).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         };
         unzip(&["-t", "x.zip"]);

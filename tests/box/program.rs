@@ -260,10 +260,11 @@ pub fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &s
 /// Runs `sha256sum -c` in every day folder; how many pictures passed.
 pub fn sha256sum_check(pictures: &Path) -> usize {
     let mut passed = 0;
-    for day in std::fs::read_dir(pictures).unwrap() {
+    let entries = std::fs::read_dir(pictures).unwrap().map(|entry| entry.unwrap().path());
+    for day in entries.filter(|path| path.is_dir()) {
         let output = Command::new("sha256sum")
             .args(["-c", "--strict", "SHA256SUMS"])
-            .current_dir(day.unwrap().path())
+            .current_dir(day)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

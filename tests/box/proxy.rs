@@ -16,6 +16,8 @@ use tubox::simulator::{Simulator, SimulatorOptions};
 
 const CONFIGURATION: &str = include_str!("../../packaging/nginx.conf");
 const HOST: &str = "pics.example.org";
+/// nginx has a loopback address of its own, so that no other test's ports are in its way.
+const NGINX_IP: &str = "127.71.0.1";
 /// What phones come with: a link that was passed on, with everything that a proxy could be tempted to tidy.
 const TARGET: &str =
     "/uploadImgDemo?from=singlemessage&isappinstalled=0&q=%E7%9B%92%2f..%2F//&x=a+b~!&y=/../";
@@ -80,7 +82,7 @@ impl Street {
     }
 
     fn curl(&self, url: &str, options: &[&str]) -> Answer {
-        let resolve = |port: u16| format!("{HOST}:{port}:127.0.0.1");
+        let resolve = |port: u16| format!("{HOST}:{port}:{NGINX_IP}");
         let mut command = Command::new("curl");
         command.args([
             "--silent",
@@ -158,9 +160,9 @@ fn configuration(folder: &Path, box_address: &str, ports: Ports) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     let changes = [
         ("server 127.0.0.1:8080;", format!("server {box_address};")),
-        ("listen 80;", format!("listen 127.0.0.1:{redirect};")),
+        ("listen 80;", format!("listen {NGINX_IP}:{redirect};")),
         ("listen [::]:80;", String::new()),
-        ("listen 443 ssl http2;", format!("listen 127.0.0.1:{tls} ssl http2; listen 127.0.0.1:{plain};")),
+        ("listen 443 ssl http2;", format!("listen {NGINX_IP}:{tls} ssl http2; listen {NGINX_IP}:{plain};")),
         ("listen [::]:443 ssl http2;", String::new()),
         ("/etc/letsencrypt/live/pics.example.org/fullchain.pem", path("fullchain.pem")),
         ("/etc/letsencrypt/live/pics.example.org/privkey.pem", path("privkey.pem")),
@@ -184,14 +186,14 @@ fn configuration(folder: &Path, box_address: &str, ports: Ports) -> String {
 /// nginx cannot take "any free port", so free ones are looked for, again when somebody was quicker.
 fn start_nginx(folder: &Path, box_address: &str) -> (Child, Ports) {
     for _ in 0..5 {
-        let probes = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let probes = [(); 3].map(|()| TcpListener::bind((NGINX_IP, 0)).unwrap());
         let [tls, plain, redirect] = probes.each_ref().map(|probe| probe.local_addr().unwrap().port());
         drop(probes);
         let ports = Ports { tls, plain, redirect };
         let file = folder.join("nginx.conf");
         replace_private(&file, configuration(folder, box_address, ports).as_bytes()).unwrap();
         let mut nginx = spawn_nginx(folder, &file);
-        if answers(&mut nginx, SocketAddr::from(([127, 0, 0, 1], tls))) {
+        if answers(&mut nginx, SocketAddr::new(NGINX_IP.parse().unwrap(), tls)) {
             return (nginx, ports);
         }
         let errors = errors(folder);
@@ -237,7 +239,7 @@ fn a_page_is_signed_for_the_address_that_the_phone_sees() {
     let street = Street::open();
     let seen = format!("https://{HOST}{TARGET}");
     let over_tls = format!("https://{HOST}:{}{TARGET}", street.ports.tls);
-    let plain = format!("http://127.0.0.1:{}{TARGET}", street.ports.plain);
+    let plain = format!("http://{NGINX_IP}:{}{TARGET}", street.ports.plain);
     let foreign_host = ["--header", "Host: evil.example", "--header", "X-Forwarded-Host: evil.example"];
     for (url, options) in [(&over_tls, &[][..]), (&over_tls, &foreign_host[..2]), (&plain, &foreign_host[..])]
     {
@@ -270,7 +272,7 @@ fn a_submission_passes_and_the_visitor_is_whom_the_trusted_proxy_names() {
 
     let box_itself = format!("http://{}/uploadImgData", street.box_address);
     let nginx = format!("https://{HOST}:{}/uploadImgData", street.ports.tls);
-    let nginx_plain = format!("http://127.0.0.1:{}/uploadImgData", street.ports.plain);
+    let nginx_plain = format!("http://{NGINX_IP}:{}/uploadImgData", street.ports.plain);
     for (number, (url, interface, header, visitor)) in [
         // Through nginx the visitor is whom nginx saw, whatever he says himself.
         (&nginx, "127.0.0.2", "X-Nothing: 1", "127.0.0.2"),

@@ -11,13 +11,16 @@ pub struct LoopDisk {
 impl LoopDisk {
     pub fn mount(image: &Path, at: &Path) -> Result<LoopDisk, String> {
         std::fs::create_dir_all(at).unwrap();
-        run("mount", &["-t", "ext4", "-o", "loop", &text(image), &text(at)]).map(|()| LoopDisk { at: at.to_owned() })
+        run("mount", &["-t", "ext4", "-o", "loop", &text(image), &text(at)])
+            .map(|()| LoopDisk { at: at.to_owned() })
     }
 }
 
 impl Drop for LoopDisk {
     fn drop(&mut self) {
-        if let Err(why) = run("umount", &[&text(&self.at)]).or_else(|_| run("umount", &["-l", &text(&self.at)])) {
+        if let Err(why) =
+            run("umount", &[&text(&self.at)]).or_else(|_| run("umount", &["-l", &text(&self.at)]))
+        {
             eprintln!("could not unmount {}: {why}", self.at.display());
         }
     }
@@ -37,7 +40,9 @@ pub fn can_loop_mount() -> bool {
     let made = run("mke2fs", &["-q", "-F", "-t", "ext4", &text(&image)]);
     let mounted = made.and_then(|()| LoopDisk::mount(&image, &folder.path().join("disk")));
     if let Err(why) = &mounted {
-        eprintln!("\n*** SKIPPED: this test mounts an ext4 in a file (root, mke2fs, loop devices): {why} ***\n");
+        eprintln!(
+            "\n*** SKIPPED: this test mounts an ext4 in a file (root, mke2fs, loop devices): {why} ***\n"
+        );
     }
     mounted.is_ok()
 }

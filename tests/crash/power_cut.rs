@@ -100,7 +100,10 @@ fn survive(setup: Setup, cuts: u64) {
         figures.broken.len()
     );
     assert!(figures.cuts >= cuts);
-    assert!(figures.acknowledged as u64 >= cuts, "hardly anything was acknowledged: the campaign proves nothing");
+    assert!(
+        figures.acknowledged as u64 >= cuts,
+        "hardly anything was acknowledged: the campaign proves nothing"
+    );
     assert_eq!(figures.broken, Broken::new());
 }
 
@@ -141,7 +144,8 @@ fn run(cuts: u64, setup: Setup, seed: u64) -> Figures {
     let station = Station::new(seed);
     let (volatile, ext4) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let folder = if setup.ground == Ground::Ext4 { ext4.path() } else { volatile.path() };
-    let mut scene = Scene { station: &station, volatile: volatile.path(), folder, setup, figures: Figures::default() };
+    let mut scene =
+        Scene { station: &station, volatile: volatile.path(), folder, setup, figures: Figures::default() };
     while scene.figures.cuts < cuts && scene.figures.broken.is_empty() {
         let left = cuts - scene.figures.cuts;
         scene.one_disk(left.min(CUTS_A_DISK), seed);
@@ -162,7 +166,10 @@ impl Scene<'_> {
         self.check_recovery(&ledger);
         self.figures.acknowledged += ledger.ids().len();
         let cuts = self.figures.cuts;
-        self.figures.broken.iter_mut().for_each(|broken| *broken = format!("seed {seed}, by cut {cuts}: {broken}"));
+        self.figures
+            .broken
+            .iter_mut()
+            .for_each(|broken| *broken = format!("seed {seed}, by cut {cuts}: {broken}"));
     }
 
     fn blank(&self) -> Disk {
@@ -201,12 +208,16 @@ impl Scene<'_> {
             mount.cut_after(random.u64() % START_OPERATIONS_MAX);
             self.figures.cuts_while_starting += 1;
         } else {
-            self.figures.broken.extend(promises::of_a_pulled_card(self.station, &self.folder.join("pictures")));
+            self.figures
+                .broken
+                .extend(promises::of_a_pulled_card(self.station, &self.folder.join("pictures")));
         }
         let started = self.start();
         if let Ok(running) = started {
             if !is_early {
-                self.figures.broken.extend(promises::of_the_album(self.station, &self.folder.join("pictures")));
+                self.figures
+                    .broken
+                    .extend(promises::of_the_album(self.station, &self.folder.join("pictures")));
                 self.arm(&mount);
             }
             let ids = self.station.uploads(PICTURES_A_CUT, 20_000);
@@ -242,7 +253,10 @@ impl Scene<'_> {
         let running = match self.start() {
             Ok(running) => running,
             Err(Ended { status, log }) => {
-                return self.figures.broken.push(format!("the box does not start after a cut: {status}\n{log}"));
+                return self
+                    .figures
+                    .broken
+                    .push(format!("the box does not start after a cut: {status}\n{log}"));
             }
         };
         self.figures.broken.extend(promises::of_the_album(self.station, &pictures));

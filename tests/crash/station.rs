@@ -131,7 +131,17 @@ impl BoxProcess {
     pub fn start_without(call: &str, environment: &[(String, String)]) -> Result<BoxProcess, Ended> {
         let mut command = Command::new("strace");
         let inject = format!("inject={call}:retval=0");
-        command.args(["-D", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+        command.args([
+            "-D",
+            "-f",
+            "--seccomp-bpf",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            &inject,
+        ]);
         command.args([env!("CARGO_BIN_EXE_tubox"), "serve", "--config", "/dev/null"]);
         BoxProcess::spawn(command, environment)
     }
