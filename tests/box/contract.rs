@@ -394,8 +394,8 @@ fn a_stop_is_in_order_and_no_secret_is_in_the_log() {
     program.signal("TERM");
     assert_eq!(program.wait().code(), Some(0));
     assert!(started.elapsed().as_secs() < 15);
+    program.wait_for_log("stopped");
     let log = program.log_text();
-    assert!(log.contains("stopped"), "{log}");
     let kept: Value =
         serde_json::from_slice(&std::fs::read(program.folder.path().join("data/credentials.json")).unwrap())
             .unwrap();
