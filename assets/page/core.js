@@ -2,13 +2,13 @@
 var TuboxCore = (function () {
 'use strict';
 
-// ---- texts from outside
+// -- texts from outside
 function parse(text) {
   try { return JSON.parse(text); } catch (e) { return null; }
 }
 // Enterprise WeChat and the developer tools name MicroMessenger too.
 const whereAmI = (agent) => ['wxwork', 'wechatdevtools', 'micromessenger'].find((name) => agent.toLowerCase().includes(name)) || 'outside';
-// WeChat adds parameters to shared links and caches pages; a signature counts for one address only.
+// WeChat caches pages and adds parameters to shared links; a signature is for one address.
 function usableConfig(text, here) {
   const config = parse(text) || {};
   return config.signature && config.url === here && config;
@@ -21,7 +21,7 @@ function localIdList(raw) {
 // iOS says "image/jgp", Android gives bare base64 in lines. Browsers look at the bytes, not at the type.
 const previewSource = (raw) => 'data:image/jpeg;base64,' + raw.replace(/\s/g, '').replace(/^.*,/, '');
 const textOf = (result) => String((result && (result.errMsg || result.message)) || result).slice(0, 160);
-// Why WeChat refuses to work for this page; anything else is the failure of one call.
+// Why WeChat refuses this page; anything else is the failure of one call.
 const TROUBLES = {
   cancel: /cancel/i, // ":cancel" or ":fail cancel"
   domain: /invalid url domain|40048/i,
@@ -34,7 +34,7 @@ const troubleOf = (text) => Object.keys(TROUBLES).find((kind) => TROUBLES[kind].
 // People count characters, not UTF-16 units.
 const glyphs = (text) => Array.from(text.trim());
 
-// ---- talking to the box
+// -- talking to the box
 function submissionBody(ids, about) {
   const fields = { data: JSON.stringify({ imgIds: ids }), ...about };
   return Object.keys(fields).filter((k) => fields[k]).map((k) => k + '=' + encodeURIComponent(fields[k])).join('&');
@@ -50,7 +50,7 @@ function readAnswer(status, text, retryAfter) {
   return { kind, status, body, after: Math.min(Number(retryAfter) || 0, 600) * 1000 };
 }
 
-// ---- time
+// -- time
 // Waits between tries grow, and can be cut short.
 function createPause(first, most, timer = setTimeout, clear = clearTimeout) {
   const pause = {
@@ -63,6 +63,16 @@ function createPause(first, most, timer = setTimeout, clear = clearTimeout) {
   };
   return pause;
 }
+// One run at a time; asking again wakes the one that rests.
+function single(pause, work) {
+  let running = false;
+  return async () => {
+    if (running) return pause.wake();
+    running = true;
+    await work();
+    running = false;
+  };
+}
 // Counts ticks, not the clock: a phone that slept has not been waiting.
 function within(ms, work, timer = setTimeout) {
   return new Promise((done, fail) => {
@@ -73,8 +83,8 @@ function within(ms, work, timer = setTimeout) {
   });
 }
 
-// ---- what the phone remembers
-// Storage may be missing, full or throwing; what it does not take lives as long as the page.
+// -- what the phone remembers
+// What storage does not take (it may be missing, full, throwing) lives as long as the page.
 function createMemory(storage, now) {
   const mirror = {};
   function read(key) {
@@ -108,7 +118,7 @@ function createMemory(storage, now) {
   };
 }
 
-// ---- the pictures
+// -- the pictures
 const NEXT = {
   uploading: 'chosen uploaded failed', chosen: 'uploading uploaded', uploaded: 'submitted failed', submitted: 'saved failed',
   failed: 'chosen uploaded submitted saved', saved: '',
@@ -158,9 +168,8 @@ function createAlbum(changed) {
   };
 }
 
-// ---- loop 1: upload, one at a time in the chosen order
+// -- loop 1: upload, one at a time in the chosen order
 function createUploader(o) {
-  let running = false;
   function failed(picture, text) {
     const trouble = troubleOf(text);
     picture.tries += 1;
@@ -170,13 +179,11 @@ function createUploader(o) {
     if (trouble) o.halted(trouble, text);
     return trouble;
   }
-  async function run() {
-    if (running) return;
-    running = true;
+  const run = single(o.pause, async () => {
     for (;;) {
       const picture = o.album.of('chosen').find((p) => p.want);
       if (!picture) break;
-      await o.settle();
+      await o.pause.rest();
       if (!o.album.move(picture, 'uploading')) continue; // removed meanwhile
       const kept = o.upload(picture).then((id) => {
         // also after the time was up: a late id is as good as any
@@ -187,8 +194,7 @@ function createUploader(o) {
       const error = await o.guard(kept).catch(textOf);
       if (picture.state === 'uploading' && failed(picture, error)) break;
     }
-    running = false;
-  }
+  });
   return {
     run,
     start(pictures) {
@@ -201,9 +207,8 @@ function createUploader(o) {
   };
 }
 
-// ---- loop 2: submit, until the box has taken note
+// -- loop 2: submit, until the box has taken note
 function createSender(o) {
-  let running = false;
   // Those with the same name, team and note; after a refusal half as many, until the culprit is alone.
   function group() {
     const all = o.album.of('uploaded').filter((p) => p.send);
@@ -219,9 +224,7 @@ function createSender(o) {
     } else if (ids.length > 1) pictures.forEach((p) => { p.most = Math.ceil(ids.length / 2); });
     else o.album.move(pictures[0], 'failed', { why: 'refused', text: body.msg }); // only the person drops its id
   }
-  async function run() {
-    if (running) return o.pause.wake();
-    running = true;
+  const run = single(o.pause, async () => {
     for (let pictures = group(); pictures.length; pictures = group()) {
       const ids = pictures.map((p) => p.serverId);
       const post = () => o.post(ids, pictures[0].about);
@@ -239,8 +242,7 @@ function createSender(o) {
         await o.pause.rest(answer.after);
       }
     }
-    running = false;
-  }
+  });
   return {
     run,
     submit(pictures, about) {
@@ -254,20 +256,16 @@ function createSender(o) {
   };
 }
 
-// ---- loop 3: watch receipts until all is settled
+// -- loop 3: watch receipts until all is settled
 const stateOf = (row) => ({ saved: 'saved', failed: 'failed' }[row.state] || 'submitted');
 function createWatcher(o) {
-  let running = false;
-  return async function watch() {
-    o.pause.tries = 0;
-    if (running) return o.pause.wake();
-    running = true;
+  const run = single(o.pause, async () => {
     while (o.open().length) {
       if (!o.hidden()) for (const id of o.open()) o.seen(id, await o.ask(id));
       await o.pause.rest(o.hidden() ? 1e9 : 0); // nobody looks: asks nothing until woken
     }
-    running = false;
-  };
+  });
+  return () => run(o.pause.tries = 0);
 }
 // A receipt in short, as the phone remembers it.
 function brief(receipt) {

@@ -25,7 +25,7 @@ function refill(el, rows, draw) {
   rows.forEach(draw);
 }
 
-// ---- words
+// -- words
 let lang = /^zh/i.test(memory.read('lang') || settings.lang) ? 'zh-CN' : 'en';
 const say = (word, values = {}) => TuboxWords[word][lang === 'en' ? 1 : 0].replace(/\{(\w+)\}/g, (m, k) => values[k] || '').replace(/（）|\(\)/, '').trim();
 function speak() {
@@ -40,19 +40,19 @@ $('language').onclick = () => {
   speak();
 };
 
-// ---- notices: one sentence a slot
+// -- notices: one sentence a slot
 const notices = {};
 function tell(slot, word, values, again) {
   notices[slot] = word && { word, values, again };
   redraw();
 }
 function drawNotice({ word, values, again }) {
-  const p = add($('notices'), 'p', /copied|sent$/.test(word) ? 'notice good' : 'notice', say(word, values));
+  const p = add($('notices'), 'p', 'card notice', say(word, values));
   p.dataset.notice = word;
   if (again) add(p, 'button', '', say('again'), again);
 }
 
-// ---- the box
+// -- the box
 function ask(path, body) {
   const headers = { Accept: 'application/json', 'Accept-Language': lang, 'Content-Type': 'application/x-www-form-urlencoded' };
   const asked = fetch(path, { method: body ? 'POST' : 'GET', body, headers, credentials: 'same-origin', cache: 'no-store' })
@@ -60,7 +60,7 @@ function ask(path, body) {
   return core.within(30000, asked).catch(() => core.readAnswer(0));
 }
 
-// ---- WeChat: script, config, calls
+// -- WeChat: script, config, calls
 const call = (name, args) => new Promise((success, fail) => wx[name]({ success, fail, cancel: fail, ...args }));
 const wxHere = () => window.wx && wx.config;
 const pause = retries();
@@ -120,7 +120,7 @@ function trouble(kind, text) {
   tell('wechat', kind, { text }, anew);
 }
 
-// ---- choose, preview, upload
+// -- choose, preview, upload
 const album = core.createAlbum(redraw);
 const shown = mode === 'receipt' ? core.createAlbum(redraw) : album;
 function choose() {
@@ -168,7 +168,7 @@ function preview(p) {
 const uploader = core.createUploader({
   album,
   guard: (work) => core.within(settings.upload_watchdog_ms, work),
-  settle: () => new Promise((done) => setTimeout(done, 120)), // old Android drops a call made right after choosing
+  pause: core.createPause(120, 120), // old Android drops a call made right after choosing
   // without progress tips some Androids never answer
   upload: ({ localId }) => call('uploadImage', { localId, isShowProgressTips: 1 }).then((r) => r.serverId || Promise.reject('no serverId')),
   keep: (id) => memory.keep(id, about()) || tell('storage', 'no_storage'),
@@ -181,7 +181,7 @@ function upload(pictures) {
   uploader.start(pictures);
 }
 
-// ---- submit, receipts
+// -- submit, receipts
 const sender = core.createSender({
   album, memory, pause: retries(), batch: settings.ids_per_submission,
   post: (ids, extra) => ask('/uploadImgData', core.submissionBody(ids, extra)),
@@ -210,7 +210,7 @@ function seen(id, a) {
   redraw();
 }
 
-// ---- who, where, what
+// -- who, where, what
 const most = settings.text_length_max;
 const FIELDS = Object.keys(most); // team, contributor, note
 let spot = null;
@@ -220,10 +220,10 @@ function about() {
   return fields;
 }
 
-// ---- drawing
+// -- drawing
 function frame(p) {
   if (p.li) return p;
-  const li = document.createElement('li');
+  const li = add($('imgs'), 'li');
   li.dataset.picture = p.key;
   return Object.assign(p, { li, img: add(li, 'img'), face: add(li, 'div') });
 }
@@ -234,7 +234,8 @@ function drawPicture(p) {
   if (li.parentNode !== home) home.appendChild(li);
   li.dataset.state = p.state;
   refill(face, [[p.state, p.text, album.retriable(p), album.removable(p)]], ([state, text, retriable, removable]) => {
-    add(face, 'span', 'state', mode === 'receipt' ? name + ' · ' + say(state) + ' ' + text : say(state));
+    add(face, 'span', 'state', say(state));
+    if (mode === 'receipt') return add(face, 'span', 'code', name + ' ' + text);
     if (retriable) add(face, 'button', 'again', say('again'), () => {
       if (!p.localId) return sender.submit([p]);
       memory.forget([p.serverId]);
@@ -250,13 +251,14 @@ function drawPicture(p) {
 }
 const counted = (n) => core.STATES.filter((s) => n[s]).map((s) => say(s) + ' ' + n[s]).join(' · ');
 function drawPictures(n) {
-  const stage = core.STATES.find((s) => n[s]);
+  const stage = shown.primary() === 'uploadImage' && !n.uploading && !n.chosen ? 'failed' : core.STATES.find((s) => n[s]);
   const word = view || (stage ? 'all_' + stage : mode === 'work' && 'welcome');
   if (word) write('advice', say(word, { n: n.failed || n.all }));
   shown.list.forEach(drawPicture);
   $('bar').hidden = !stage;
   $('bar').value = (n.uploaded / 3 + n.submitted / 1.5 + n.saved) / (n.all || 1);
-  write('counts', stage ? counted(n) : mode === 'work' ? say('hint') : '');
+  const slow = /^(2g|3g|edge)$/i.test(network) ? ' · ' + say('slow', { network }) : '';
+  write('counts', stage ? counted(n) + slow : mode === 'work' ? say('hint') : '');
   ['upload', 'refused', 'box'].forEach((why) => {
     const failed = album.of('failed', why);
     notices[why] = failed.length && { word: why + '_failed', values: { n: failed.length, text: failed[0].text } };
@@ -265,7 +267,6 @@ function drawPictures(n) {
 function drawWork(n) {
   const left = album.list.filter((p) => /chosen|uploading/.test(p.state) || p.why === 'upload').length;
   const primary = album.primary();
-  write('network', /^(2g|3g|edge)$/i.test(network) ? say('slow', { network }) : '');
   write('chooseImage', say('choose'));
   write('uploadImage', say(n.uploading ? 'uploading' : left && !n.chosen ? 'again' : 'upload', { n: left }));
   write('postData', say(album.sending() ? 'sending' : 'submit', { n: n.uploaded }));
@@ -274,7 +275,7 @@ function drawWork(n) {
     const length = core.glyphs($(f).value).length;
     write(f + 'Label', say(f) + ' ' + length + '/' + most[f] + (length > most[f] ? ' ✂' : ''));
   });
-  write('position', spot ? say('position_drop') + ' ' + spot.latitude + ', ' + spot.longitude : say('position_add'));
+  write('position', spot ? say('position_drop') + ' ' + Object.values(spot) : say('position_add'));
   if (memory.read('chosen') !== left) memory.write('chosen', left);
 }
 function drawReceipt(r) {
@@ -289,8 +290,9 @@ let drawing;
 function redraw() {
   drawing = drawing || Promise.resolve().then(() => {
     drawing = null;
-    if (mode !== 'outside') drawPictures(shown.counts());
-    if (mode === 'work') drawWork(album.counts());
+    const n = shown.counts();
+    if (mode !== 'outside') drawPictures(n);
+    if (mode === 'work') drawWork(n);
     refill($('receipts'), memory.receipts().filter((r) => mode === 'work' || r.id === settings.receipt), drawReceipt);
     refill($('notices'), Object.values(notices).filter(Boolean), drawNotice);
   });
@@ -300,7 +302,7 @@ function copy(el) {
   tell('copy', document.execCommand('copy') ? 'copied' : 'copy_failed');
 }
 
-// ---- start
+// -- start
 if (mode === 'outside') {
   $('advice').dataset.word = place;
   $('qr').src = '/qr.svg?url=' + encodeURIComponent(here);

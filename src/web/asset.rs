@@ -111,7 +111,9 @@ fn hashed_name(name: &str) -> Result<String> {
     Ok(format!("{stem}.{hex}.{extension}"))
 }
 
-/// Own files and WeChat's script only. Thumbnails come as data and as WeChat's local ids.
+/// Own files and WeChat's script only. Thumbnails come as data and as WeChat's local ids. The bridge that WeChat's
+/// client puts into pages calls it by opening hidden frames (`weixin://dispatch_message/`), some versions with two
+/// schemes more while it starts. That no page may forbid them is *inferred*: without them nothing would reach `wx`.
 fn policy(jssdk_urls: &[String]) -> String {
     let mut foreign: Vec<String> = jssdk_urls.iter().filter_map(|url| origin_of(url)).collect();
     foreign.dedup();
@@ -121,8 +123,8 @@ fn policy(jssdk_urls: &[String]) -> String {
         foreign.iter().filter(|url| url.starts_with("http://")).map(String::as_str).collect();
     format!(
         "default-src 'none'; script-src 'self' {foreign_scripts}; style-src 'self'; \
-         img-src 'self' data: blob: weixin: wxlocalresource:; connect-src 'self' {}; base-uri 'none'; \
-         form-action 'self'; frame-ancestors 'none'",
+         img-src 'self' data: blob: weixin: wxlocalresource:; connect-src 'self' {}; \
+         frame-src weixin: weixinping: weixinpreinject:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         loopback.join(" ")
     )
 }
@@ -150,6 +152,7 @@ mod tests {
             assert!(page.contains(&format!("\"/assets/{name}\"")));
         }
         assert!(assets.policy().contains("script-src 'self' https://res.wx.qq.com;"));
+        assert!(assets.policy().contains("frame-src weixin: weixinping: weixinpreinject:;"));
         assert!(!assets.policy().contains("unsafe"));
     }
 

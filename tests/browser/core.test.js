@@ -185,7 +185,7 @@ function uploading(outcomes, options) {
   const log = { calls: [], kept: [], halted: [], most: 0 };
   let busy = 0;
   const uploader = core.createUploader(Object.assign({
-    album, guard: (work) => core.within(1000, work), settle: async () => {},
+    album, guard: (work) => core.within(1000, work), pause: core.createPause(0, 0),
     async upload(p) {
       log.calls.push(p.key);
       log.most = Math.max(log.most, ++busy);
