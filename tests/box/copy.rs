@@ -553,7 +553,7 @@ fn a_box_may_be_writing_meanwhile() {
     let simulator = simulator();
     let program = Program::serve(&simulator, &[]);
     let ids: Vec<String> =
-        (0..60).map(|index| simulator.upload(sample_picture(index % 6).bytes, "image/jpeg")).collect();
+        (0..30).map(|index| simulator.upload(sample_picture(index % 6).bytes, "image/jpeg")).collect();
     let answer = program.submit(&program.cookie(), &ids.iter().map(String::as_str).collect::<Vec<_>>());
     let pictures = program.pictures_dir();
     let to = tempfile::tempdir().unwrap();
