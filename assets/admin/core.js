@@ -73,6 +73,7 @@ const fileOf = (day, row) => '/admin/picture/' + day + '/' + row.file;
 
 // ---- thumbnails ----
 // A few at a time, and again after a while when the box is busy making others. `done` hears of each that has come or is given up.
+const TRIES = 6;
 function createLoader(most, done) {
   const waiting = [];
   let running = 0;
@@ -84,34 +85,43 @@ function createLoader(most, done) {
       load(job).then(() => { running -= 1; next(); });
     }
   }
+  // An image whose address is taken away in mid-load says nothing more, so that is done only when it has ended.
   function load(job) {
     return new Promise((end) => {
-      job.img.onload = () => { end(); if (done) done(job); };
-      job.img.onerror = () => {
-        job.img.removeAttribute('src');
-        job.tries += 1;
+      job.loading = true;
+      const ended = (good) => {
+        job.img.onload = job.img.onerror = null;
+        job.loading = false;
         end();
-        if (job.tries > 6 || !job.wanted) { if (done) done(job); return; }
-        setTimeout(() => want(job), 400 * job.tries);
+        if (good) { if (!job.wanted) job.img.removeAttribute('src'); }
+        else again(job);
+        if (done && (good || job.tries > TRIES)) done(job);
       };
+      job.img.onload = () => ended(true);
+      job.img.onerror = () => ended(false);
       job.img.src = job.src;
     });
   }
+  function again(job) {
+    job.img.removeAttribute('src');
+    job.tries += 1;
+    if (job.tries <= TRIES) setTimeout(() => want(job), 400 * job.tries);
+  }
   function want(job) {
-    if (!job.wanted || job.waiting || job.img.hasAttribute('src')) return;
+    if (!job.wanted || job.waiting || job.loading || job.tries > TRIES || job.img.hasAttribute('src')) return;
     job.waiting = true;
     waiting.push(job);
     next();
   }
   return {
-    job: (img, src) => ({ img, src, tries: 0, wanted: false, waiting: false }),
+    job: (img, src) => ({ img, src, tries: 0, wanted: false, waiting: false, loading: false }),
     want(job) { job.wanted = true; want(job); },
     // what is far away is let go, so that a long gallery does not fill the memory
     leave(job) {
       job.wanted = false;
       const at = waiting.indexOf(job);
       if (at >= 0) { waiting.splice(at, 1); job.waiting = false; }
-      if (job.img.complete) job.img.removeAttribute('src');
+      if (!job.loading) job.img.removeAttribute('src');
     },
   };
 }

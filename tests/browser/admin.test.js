@@ -116,6 +116,14 @@ describe("the operator's page", { concurrency: 1 }, () => {
   const go = (page, view) => page.click(`[data-view=${view}]`);
   const inside = (page) => page.waitForSelector('#views:not([hidden])');
   const shot = (page, name, options) => (process.env.SHOTS ? page.screenshot(Object.assign({ path: path.join(process.env.SHOTS, name + '.png') }, options)) : null);
+  // The newest day is open from the start.
+  async function openDay(page) {
+    const day = `details[data-day="${DAY}"]`;
+    await page.waitForSelector(day);
+    if (!(await page.$eval(day, (x) => x.open || x.matches(':first-child')))) await page.click(`${day} > summary`);
+    await page.waitForSelector(`${day} .tile`);
+    return day;
+  }
   const loaded = (page, n) => page.waitForFunction((k) => Array.from(document.querySelectorAll('.tile img')).filter((x) => x.naturalWidth > 0).length >= k, n);
   async function submit(fate, n, about) {
     const ids = [];
@@ -216,8 +224,7 @@ describe("the operator's page", { concurrency: 1 }, () => {
     page.on('requestfinished', ended);
     page.on('requestfailed', ended);
     await go(page, 'pictures');
-    await page.click(`details[data-day="${DAY}"] > summary`);
-    await page.waitForSelector(`details[data-day="${DAY}"] .tile`);
+    await openDay(page);
     await loaded(page, 12);
     assert.ok((await page.$$(`details[data-day="${DAY}"] .tile`)).length <= 240, 'not all rows at once');
     const frames = await page.evaluate(async () => {
@@ -248,9 +255,7 @@ describe("the operator's page", { concurrency: 1 }, () => {
   operator('by team, one picture with its facts, and the file itself', {}, async (page) => {
     await inside(page);
     await go(page, 'pictures');
-    const day = `details[data-day="${DAY}"]`;
-    await page.click(`${day} > summary`);
-    await page.waitForSelector(`${day} .tile`);
+    const day = await openDay(page);
     await page.selectOption(`${day} select`, '北方队');
     await page.waitForFunction((d) => Array.from(document.querySelectorAll(d + ' .tile button')).every((b) => /北方队/.test(b.getAttribute('aria-label'))), day);
     await page.click(`${day} .tile button`);
@@ -284,9 +289,7 @@ describe("the operator's page", { concurrency: 1 }, () => {
   operator('a zip of a day, of a team and of a selection', {}, async (page) => {
     await inside(page);
     await go(page, 'pictures');
-    const day = `details[data-day="${DAY}"]`;
-    await page.click(`${day} > summary`);
-    await page.waitForSelector(`${day} .tile`);
+    const day = await openDay(page);
     const take = async (name, how) => {
       const [download] = await Promise.all([page.waitForEvent('download'), how()]);
       assert.match(download.suggestedFilename(), /^tubox-[\w-]+\.zip$/);
@@ -343,7 +346,8 @@ describe("the operator's page", { concurrency: 1 }, () => {
       for (const view of ['status', 'pictures', 'invite']) {
         await go(page, view);
         if (view === 'pictures') {
-          await page.click(`details[data-day="${DAY}"] > summary`);
+          await openDay(page);
+          await page.$eval(`details[data-day="${DAY}"]`, (x) => x.scrollIntoView());
           await loaded(page, 12);
         }
         if (view === 'invite') {
