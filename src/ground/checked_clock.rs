@@ -54,6 +54,10 @@ impl Clock for CheckedClock {
         }
     }
 
+    fn machine_wall_ms(&self) -> i64 {
+        self.machine.wall_ms()
+    }
+
     fn wall_is_sure(&self) -> bool {
         self.lock().is_some()
     }

@@ -26,6 +26,11 @@ pub trait Clock: Send + Sync {
         true
     }
 
+    /// What the machine itself believes, where that is corrected.
+    fn machine_wall_ms(&self) -> i64 {
+        self.wall_ms()
+    }
+
     /// Somebody who knows says that it is `true_ms` now; nothing for a clock that nobody checks.
     fn learn_true_ms(&self, true_ms: i64) {
         let _ = true_ms;

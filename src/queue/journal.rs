@@ -72,8 +72,9 @@ impl Journal {
         Position { number: self.number, offset }
     }
 
-    /// Removes files of days before `before_ms` in which nothing is owed any more.
-    pub fn remove_settled(&self, before_ms: i64, is_settled: impl Fn(&MediaId) -> bool) -> Result<()> {
+    /// Removes files of days before `before_ms` in which nothing is owed any more. `is_settled` is told whether
+    /// the day that the id came with can be believed.
+    pub fn remove_settled(&self, before_ms: i64, is_settled: impl Fn(&MediaId, bool) -> bool) -> Result<()> {
         let last_day = day_utc(before_ms);
         for (number, path) in files(&self.folder)? {
             let day = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.split_once('_'));
@@ -83,7 +84,7 @@ impl Journal {
             }
             let mut all_settled = true;
             read_file(&path, 0, &mut |entry| {
-                all_settled &= entry.submission.ids.iter().all(&is_settled);
+                all_settled &= entry.submission.ids.iter().all(|id| is_settled(id, entry.clock_trusted));
                 Ok(())
             })?;
             if all_settled {

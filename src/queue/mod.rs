@@ -380,20 +380,25 @@ impl Queue {
         }
         self.reopen_if_sick(saved);
         let position = self.journal_lock().position();
-        let expired_before = self.options.clock.wall_ms() - RECEIPT_LIFE_MS;
-        let is_sure = self.options.clock.wall_is_sure();
+        let now = self.now();
+        let expired_before = now.wall_ms - RECEIPT_LIFE_MS;
         self.with_store(|store, _| {
-            if is_sure {
-                store.expire(expired_before)?;
+            if now.wall_is_sure {
+                store.expire(expired_before, now.wall_ms)?;
             }
             store.make_durable(&position)
         });
-        if !is_sure {
+        if !now.wall_is_sure {
             return;
         }
-        let is_settled = |id: &MediaId| {
+        // A day that was not sure may be today: then the receipt has to be gone too.
+        let is_settled = |id: &MediaId, day_is_sure: bool| {
             let state = self.with_store(|store, _| store.state(id));
-            state.is_some_and(|state| !matches!(state, Some(JobState::Waiting { .. })))
+            state.is_some_and(|state| match state {
+                None => true,
+                Some(JobState::Waiting { .. }) => false,
+                Some(_) => day_is_sure,
+            })
         };
         if let Err(error) = self.journal_lock().remove_settled(expired_before, is_settled) {
             log::warn!("could not tidy the journal: {error:#}");

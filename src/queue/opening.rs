@@ -8,18 +8,23 @@ use super::{JobState, QueueOptions, REPLAY_BATCH, SavedLookup, journal};
 use crate::ground::clock::{SharedClock, compact_utc, day_utc};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
+use crate::ground::stop::Stop;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What was set aside is kept for people to look at, but not without bound: it may be as large as the queue.
 const ASIDE_MAX: usize = 2;
+/// How long, and how often, a locked database is waited for.
+const LOCK_LOOK: Duration = Duration::from_millis(10);
+const LOCK_LOOKS: usize = 100;
 const ASIDE_PREFIX: &str = "queue.bad-";
 
 /// Opens sled and takes over what the journal holds beyond it.
 pub(super) fn open_store(options: &QueueOptions, saved: &SavedLookup<'_>) -> Result<Store, StoreFault> {
     let folder = options.data_dir.join("queue");
-    match Store::open(&folder, deadline_ms(options)) {
+    match open_unlocked(&folder, deadline_ms(options)) {
         Ok(store) => fill(store, options, saved),
         Err(StoreFault::Damaged(error)) => {
             log::error!("{error:#}");
@@ -27,6 +32,17 @@ pub(super) fn open_store(options: &QueueOptions, saved: &SavedLookup<'_>) -> Res
         }
         Err(other) => Err(other),
     }
+}
+
+/// sled lets go of its lock in a thread of its own, so a database that was closed a moment ago is waited for.
+fn open_unlocked(folder: &Path, deadline_ms: i64) -> Result<Store, StoreFault> {
+    for _ in 0..LOCK_LOOKS {
+        match Store::open(folder, deadline_ms) {
+            Err(StoreFault::Locked(_)) => Stop::new().wait(LOCK_LOOK),
+            other => return other,
+        };
+    }
+    Store::open(folder, deadline_ms)
 }
 
 /// Sets sled's folder aside and fills another from the journal.

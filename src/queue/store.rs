@@ -369,13 +369,23 @@ impl Store {
         }
     }
 
-    /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed.
-    pub fn expire(&mut self, before_ms: i64) -> Result<()> {
+    /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed. One whose stamp was
+    /// not sure is taken to be as young as the first certain moment, which is `now_ms` when it is met here.
+    pub fn expire(&mut self, before_ms: i64, now_ms: i64) -> Result<()> {
         let bound = before_ms.max(0).to_be_bytes().to_vec();
         let old: Vec<IVec> =
             self.expiry.range(..bound).keys().take(EXPIRE_MAX).collect::<sled::Result<_>>()?;
         for key in old {
             let receipt = String::from_utf8_lossy(&key[8..]).into_owned();
+            let entry = self.value::<Entry>(&self.receipts, &receipt)?;
+            if entry.is_some_and(|entry| {
+                !entry.clock_trusted
+                    && time_of(&key).is_ok_and(|time_ms| time_ms == entry.submitted_ms.max(0))
+            }) {
+                self.expiry.insert(timed_key(now_ms, receipt.as_bytes()), &[])?;
+                self.expiry.remove(key)?;
+                continue;
+            }
             let view = self.receipt(&receipt)?;
             if view.as_ref().is_some_and(|view| !view.is_settled()) {
                 continue;

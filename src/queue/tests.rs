@@ -329,3 +329,25 @@ fn damage_that_is_found_at_work_is_mended_too() {
     assert!(queue.receipt(&receipt).is_some());
     assert_eq!(bench.asides().len(), 1);
 }
+
+/// What was submitted under a wrong date keeps its receipt for thirty days from the first certain one.
+#[test]
+fn a_wrong_date_costs_no_receipt() {
+    use crate::ground::checked_clock::CheckedClock;
+    let bench = Bench::new();
+    let clock = CheckedClock::over(bench.clock.clone());
+    let options = QueueOptions { clock: clock.clone(), ..bench.options() };
+    let queue = Queue::open(options, &|_| HashMap::new()).unwrap();
+    let receipt = queue.accept(submission(&["a"])).unwrap().receipt;
+    assert_eq!(queue.claim().unwrap().age_ms, Some(0));
+    queue.complete(&id("a"), &saved_as("f"));
+    clock.learn_true_ms(NOW_MS + 7 * 30 * 86_400_000);
+    for days in [0, 29] {
+        bench.clock.advance(Duration::from_secs(days * 86_400));
+        queue.tend(&|_| HashMap::new());
+        assert!(queue.receipt(&receipt).is_some(), "after {days} days");
+    }
+    bench.clock.advance(Duration::from_secs(2 * 86_400));
+    queue.tend(&|_| HashMap::new());
+    assert!(queue.receipt(&receipt).is_none());
+}

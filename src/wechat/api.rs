@@ -66,7 +66,7 @@ impl Api {
         Api { door, origins, clock, state: Mutex::default() }
     }
 
-    /// WeChat's clock minus ours, in milliseconds.
+    /// WeChat's clock minus the machine's, in milliseconds.
     pub fn clock_offset_ms(&self) -> Option<i64> {
         self.lock().clock_offset_ms
     }
@@ -149,7 +149,7 @@ impl Api {
         }
         if let Some(date_ms) = answer.header("date").and_then(http_date_ms) {
             self.clock.learn_true_ms(date_ms);
-            state.clock_offset_ms = Some(date_ms - self.clock.wall_ms());
+            state.clock_offset_ms = Some(date_ms - self.clock.machine_wall_ms());
         }
     }
 

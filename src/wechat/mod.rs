@@ -16,6 +16,8 @@ mod media;
 pub mod probe;
 mod reply;
 pub mod signature;
+#[cfg(test)]
+mod tests;
 
 pub use api::HEAD_BYTES_MAX as ANSWER_HEAD_BYTES_MAX;
 pub use credentials::{CredentialAges, TokenKind};
@@ -86,7 +88,7 @@ impl WeChat {
     pub fn sign(&self, url: &str) -> Option<PageSignature> {
         let ticket = self.credentials.ticket()?;
         let nonce = self.random.text(NONCE_LENGTH, ALPHANUMERIC);
-        let timestamp = (self.clock.wall_ms() + self.api.clock_offset_ms().unwrap_or(0)) / 1000;
+        let timestamp = self.clock.wall_ms() / 1000;
         let signature = signature::sign(&ticket, &nonce, timestamp, url);
         Some(PageSignature {
             app_id: self.app_id.clone(),
@@ -118,7 +120,7 @@ impl WeChat {
         media::fetch(&self.api, &self.credentials, media_id)
     }
 
-    /// WeChat's clock minus ours, from the last answer that came over a trusted connection.
+    /// WeChat's clock minus the machine's, from the last answer that came over a trusted connection.
     pub fn clock_offset_ms(&self) -> Option<i64> {
         self.api.clock_offset_ms()
     }

@@ -3,16 +3,21 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod admin;
+mod bench;
 mod card;
 mod check;
+mod clocks;
+mod conformance;
 mod contract;
 mod copy;
 mod demo;
+mod faults;
 mod hostile;
 mod house;
 mod operate;
 mod packaging;
 mod program;
+mod promises;
 mod proxy;
 mod running;
 mod seeds;
