@@ -12,6 +12,9 @@ const CROWD: usize = 300;
 /// More than there are seats.
 const THRONG: usize = 600;
 
+/// Far more than there are seats, in any server with its defaults.
+const HOST: usize = 2000;
+
 /// One thing that clients do.
 pub struct Attack {
     pub name: &'static str,
@@ -61,6 +64,8 @@ pub fn attacks() -> Vec<Attack> {
         attack("600 silent connections", None, |street| crowd(street, THRONG, b"")),
         attack("600 half heads", None, |street| crowd(street, THRONG, b"GET / HTTP/1.1\r\nHost: x\r\nA: ")),
         attack("600 stalled bodies", None, |street| crowd(street, THRONG, STALLED_BODY)),
+        attack("2,000 half heads", None, |street| crowd(street, HOST, b"GET / HTTP/1.1\r\nHost: x\r\nA: ")),
+        attack("2,000 stalled bodies", None, |street| crowd(street, HOST, STALLED_BODY)),
         attack("600 stalled bodies of 200 KB", None, stalled_large_bodies),
         attack("300 at one byte a turn, 10 turns", None, dripping),
         attack("600 asked to go on, and never do", None, |street| crowd(street, THRONG, EXPECTING)),
