@@ -7,7 +7,7 @@ mod attacks;
 mod street;
 
 use crate::program::{PATIENCE, Program, ask, simulator};
-use attacks::{Attack, attacks};
+use attacks::{Attack, attacks, not_reading_attack};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn street_to(server: SocketAddr, process: u32, patience: Duration) -> Street {
     let page = ask(server, "GET", "/uploadImgDemo", &[], b"").text();
     let mut scripts = page.split('"').filter(|text| text.starts_with("/assets/page."));
     let large = scripts.next_back().expect("the page names its script").to_owned();
-    Street { server, process, page: "/uploadImgDemo".to_owned(), large, patience }
+    Street { server, process, page: "/uploadImgDemo".to_owned(), large, pass: String::new(), patience }
 }
 
 fn street_before(program: &Program) -> Street {
@@ -119,6 +119,38 @@ fn a_head_that_does_not_come_is_told_so_and_ends() {
     let told = counted(waiting.iter_mut().map(statuses));
     assert_eq!(told, "40 x 408");
     assert!(started.elapsed() >= HEAD_WITHIN, "too early");
+}
+
+/// Those who may fetch all pictures at once and then do not read keep neither visitors waiting nor each other.
+#[test]
+fn a_large_zip_that_nobody_reads_keeps_nobody_waiting() {
+    let simulator = simulator();
+    let program = Program::serve(&simulator, &[]);
+    let mut street = street_before(&program);
+    let mut picture = sample_picture(0).bytes;
+    picture.resize(2 << 20, 0);
+    let ids: Vec<String> = (0..6).map(|_| simulator.upload(picture.clone(), "image/jpeg")).collect();
+    let answer = program.submit(&program.cookie(), &ids.iter().map(String::as_str).collect::<Vec<_>>());
+    program.settled(answer.json()["receipt"].as_str().expect("a receipt"));
+    let token = std::fs::read_to_string(program.folder.path().join("data/admin_token")).unwrap();
+    let pass = format!("Bearer {}", token.trim());
+    street.large = "/admin/zip".to_owned();
+    street.pass = format!("Authorization: {pass}\r\n");
+    let at_first = street.vitals();
+    let row = try_one(&street, &not_reading_attack(), at_first);
+    eprintln!("{}", row.line());
+    assert!(row.visit_during.is_some() && row.visit_after.is_some(), "others wait");
+    assert!(row.during.resident_kib < at_first.resident_kib + GROWTH_KIB_MAX, "it grows");
+    let started = Instant::now();
+    let zip = loop {
+        let reply = program.ask("GET", "/admin/zip", &[("Authorization", &pass)], b"");
+        if reply.status == 200 {
+            break reply.body;
+        }
+        assert!(started.elapsed() < PATIENCE, "{}: {}", reply.status, reply.text());
+    };
+    assert!(zip.starts_with(b"PK") && zip.len() > 6 * picture.len());
+    street.wait_until_small(at_first);
 }
 
 /// With 64 descriptors the box says what that means, brings pictures home all the same, and outlives a crowd.

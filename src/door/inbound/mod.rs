@@ -64,6 +64,9 @@ use tally::Tally;
 /// The header in which the door tells the client's address to the web room. It never comes from outside.
 pub const CLIENT_ADDRESS_HEADER: &str = "X-Tubox-Client";
 
+/// Requests inside at a time, unless descriptors are short: as many as the web room has handlers.
+pub const INSIDE_MAX: usize = 64;
+
 /// Connections that may wait to be accepted; the system may have a lower limit.
 const WAITING_OUTSIDE_MAX: i32 = 1024;
 
@@ -129,7 +132,7 @@ impl Default for InboundLimits {
             upstream_within: Duration::from_secs(30),
             write_stall: Duration::from_secs(10),
             answer_within: Duration::from_secs(60),
-            inside_max: 32,
+            inside_max: INSIDE_MAX,
             large_bodies_bytes_max: 8 * 1024 * 1024,
         }
     }

@@ -69,7 +69,7 @@ pub fn attacks() -> Vec<Attack> {
         attack("600 stalled bodies of 200 KB", None, stalled_large_bodies),
         attack("300 at one byte a turn, 10 turns", None, dripping),
         attack("600 asked to go on, and never do", None, |street| crowd(street, THRONG, EXPECTING)),
-        attack("600 that do not read a large answer", None, not_reading),
+        not_reading_attack(),
         attack("80,000 pipelined, never read", None, pipelined),
         attack("1,000 resets right after the request", None, resets),
         attack("2,000 that come and go", None, come_and_go),
@@ -119,6 +119,11 @@ pub fn attacks() -> Vec<Attack> {
             say(street, &["POST / HTTP/1.1\r\nHost: x\r\n\r\n", tea])
         }),
     ]
+}
+
+/// Clients that ask for the largest answer and leave it lying.
+pub fn not_reading_attack() -> Attack {
+    attack("600 that do not read a large answer", None, not_reading)
 }
 
 const STALLED_BODY: &[u8] =
@@ -181,7 +186,7 @@ fn dripping(street: &Street) -> Outcome {
 }
 
 fn not_reading(street: &Street) -> Outcome {
-    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", street.large);
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n{}\r\n", street.large, street.pass);
     let say = |client| {
         let mut stream = street.connect_with_little_room(client);
         let _ = stream.write_all(request.as_bytes());

@@ -29,6 +29,8 @@ pub struct Street {
     pub page: String,
     /// The largest answer that strangers can have.
     pub large: String,
+    /// Header lines that it takes to get it.
+    pub pass: String,
     /// How long anybody waits for an answer.
     pub patience: Duration,
 }
