@@ -7,7 +7,7 @@
 //! with the destination ends the copy. Knows nothing of terminals: whoever wants to look on is a [`Watch`].
 //!
 //! [`plan`]: what is wanted · [`target`]: the destination and its limits · [`copy`]: the pictures ·
-//! [`lists`]: manifests and hashes · [`pack`]: the zip · [`why`]: what went wrong, in words.
+//! [`lists`]: manifests and hashes · [`mod@pack`]: the zip · [`why`]: what went wrong, in words.
 
 mod copy;
 mod lists;
