@@ -95,7 +95,7 @@ async function start() {
   const always = (id, fault) => json('fault', { media_id: id, mode: 'always', fault });
   const fates = {
     saved: (id) => upload(picture(), id),
-    waiting: async (id) => { await always(id, { kind: 'status', status: 503 }); },
+    waiting: async (id) => { await always(id, 'empty_body'); },
     failed: (id) => upload('this is a text', id),
   };
 
@@ -103,7 +103,7 @@ async function start() {
     url, // origin, without a slash at the end
     data, // the box's data folder
     pagePath: '/uploadImgDemo',
-    // What WeChat answers to an upload. fate: 'saved', 'waiting' (WeChat is away), 'failed' (no picture), 'fake' (developer tools).
+    // What WeChat answers to an upload. fate: 'saved', 'waiting' (WeChat answers with nothing), 'failed' (no picture), 'fake' (developer tools).
     async newMediaId(fate) {
       if (fate === 'fake') return '1237378768e7q8e7r8qwesafdasdfasdfaxss111';
       const { media_id: id } = await upload(picture());
