@@ -60,8 +60,21 @@ fn saved_as(file: &str) -> SavedAs {
 }
 
 /// Makes sled's file one of another version.
+/// sled lets go of its lock in a thread of its own, a moment after it was dropped.
+fn open_sled(data_dir: &Path) -> sled::Db {
+    for _ in 0..500 {
+        match sled::open(data_dir.join("queue")) {
+            Err(error) if error.to_string().contains("could not acquire lock") => {
+                crate::ground::stop::Stop::new().wait(Duration::from_millis(10));
+            }
+            other => return other.unwrap(),
+        }
+    }
+    panic!("the lock of {} is not let go", data_dir.display())
+}
+
 fn make_foreign(data_dir: &Path) {
-    let db = sled::open(data_dir.join("queue")).unwrap();
+    let db = open_sled(data_dir);
     let meta = &br#"{"format":999,"position":null,"counts":null}"#[..];
     db.open_tree("meta").unwrap().insert("meta", meta).unwrap();
     db.flush().unwrap();
@@ -318,7 +331,7 @@ fn damage_that_is_found_at_work_is_mended_too() {
     let receipt = queue.accept(submission(&["a"])).unwrap().receipt;
     queue.close();
     drop(queue);
-    let db = sled::open(bench.path().join("queue")).unwrap();
+    let db = open_sled(bench.path());
     db.open_tree("receipts").unwrap().clear().unwrap();
     db.flush().unwrap();
     drop(db);
