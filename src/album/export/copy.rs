@@ -15,7 +15,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// A batch ends with so many pictures or bytes: enough to make syncing cheap, few enough to see it go on.
-const BATCH_PICTURES: usize = 64;
+const BATCH_PICTURES: usize = 256;
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// So many in a row that read back wrong are no accident.
@@ -141,8 +141,7 @@ impl<'a, W: Watch> DayCopy<'a, W> {
     fn settle_all(&mut self, batch: &[Staged]) -> Result<(), Blocked> {
         self.target.sync()?;
         for staged in batch {
-            // Nothing is left to write for most file systems; those in user space pass this on to the stick.
-            staged.file.sync_all().map_err(|error| target::explain(&error))?;
+            self.target.sync_file(&staged.file)?;
             if self.reads_back(staged)? {
                 self.give_name(staged)?;
             } else {

@@ -16,6 +16,10 @@ use std::path::{Path, PathBuf};
 const MARGIN_BYTES: u64 = 4 << 20;
 /// `MSDOS_SUPER_MAGIC`: FAT in all its sizes, but not exFAT.
 const FAT_MAGIC: u64 = 0x4d44;
+/// File systems of which one `syncfs` brings everything to the stick: ext2 to ext4, FAT, exFAT, Btrfs, XFS, F2FS,
+/// NTFS. Others, over a network or in user space, want to hear of every file.
+const SYNCED_AS_ONE: [u64; 7] =
+    [0xef53, FAT_MAGIC, 0x2011_bab0, 0x9123_683e, 0x5846_5342, 0xf2f5_2010, 0x7366_746e];
 /// Entries of 32 bytes that a folder on FAT may have.
 const FAT_FOLDER_SLOTS: u64 = 65_536;
 const FAT_FILE_BYTES_MAX: u64 = u32::MAX as u64;
@@ -28,6 +32,7 @@ pub(super) struct Target {
     device_and_inode: (u64, u64),
     cluster: u64,
     is_fat: bool,
+    is_synced_as_one: bool,
 }
 
 impl Target {
@@ -51,9 +56,15 @@ impl Target {
         let cluster = rustix::fs::statvfs(path).map_or(4096, |stats| stats.f_frsize.max(1));
         // The type of the field differs between machines.
         #[allow(clippy::unnecessary_cast)]
-        let is_fat = rustix::fs::statfs(path).is_ok_and(|stats| stats.f_type as u64 == FAT_MAGIC);
-        let device_and_inode = (metadata.dev(), metadata.ino());
-        Ok(Target { path: path.to_owned(), folder, device_and_inode, cluster, is_fat })
+        let kind = rustix::fs::statfs(path).map_or(0, |stats| stats.f_type as u64);
+        Ok(Target {
+            path: path.to_owned(),
+            folder,
+            device_and_inode: (metadata.dev(), metadata.ino()),
+            cluster,
+            is_fat: kind == FAT_MAGIC,
+            is_synced_as_one: SYNCED_AS_ONE.contains(&kind),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -135,6 +146,11 @@ impl Target {
         rustix::fs::syncfs(&self.folder).map_err(|errno| explain(&errno.into()))
     }
 
+    /// After [`Target::sync`], what a single file still needs.
+    pub(super) fn sync_file(&self, file: &File) -> Result<(), Blocked> {
+        if self.is_synced_as_one { Ok(()) } else { file.sync_all().map_err(|error| explain(&error)) }
+    }
+
     /// The last word: synced, and still there.
     pub(super) fn sync_finally(&self) -> Result<(), Blocked> {
         let _ = durable::sync_folder(&self.path);
@@ -149,13 +165,15 @@ impl Target {
 /// Makes a file that was not there: whatever has that name is removed first, and no link is followed. For
 /// reading too, so that it can be read back.
 pub(super) fn create(path: &Path) -> Result<File, Blocked> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(explain(&error)),
-        _ => {}
-    }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o644).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    options.open(path).map_err(|error| explain(&error))
+    let opened = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path).and_then(|()| options.open(path))
+        }
+        other => other,
+    };
+    opened.map_err(|error| explain(&error))
 }
 
 /// What FAT takes of a folder for a name: one slot, and one for every 13 characters of a long one.
