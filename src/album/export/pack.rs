@@ -264,3 +264,62 @@ impl Write for Hashing {
         self.file.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::album::watch::{Unwatched, Watch};
+
+    const DAY: &str = "2026-11-22";
+
+    fn card() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(DAY)).unwrap();
+        let mut text = manifest::header_line().unwrap();
+        for file in ["a.jpg", "b.jpg"] {
+            std::fs::write(folder.path().join(DAY).join(file), file).unwrap();
+            let sha256 = name::hex(&Sha256::digest(file));
+            text += &Row { file: file.into(), sha256, bytes: 5, ..Row::default() }.to_line().unwrap();
+        }
+        std::fs::write(folder.path().join(DAY).join(MANIFEST_FILE), text).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_selection_goes_to_any_writer() {
+        let card = card();
+        let files = Some([format!("{DAY}/b.jpg")].into());
+        let selection = Selection { files, ..Selection::default() };
+        let (bytes, packed) = pack(card.path(), &selection, Vec::new(), &mut Unwatched).unwrap();
+        assert_eq!(packed, Packed { pictures: 1, bytes: 5, problems: Vec::new() });
+        let zip = card.path().join("x.zip");
+        std::fs::write(&zip, bytes).unwrap();
+        let listed = std::process::Command::new("unzip").arg("-Z1").arg(&zip).output().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&listed.stdout),
+            "2026-11-22/b.jpg\n2026-11-22/manifest.csv\n2026-11-22/SHA256SUMS\nmanifest.csv\nSHA256SUMS\n"
+        );
+    }
+
+    struct Impatient;
+
+    impl Watch for Impatient {
+        fn begin(&mut self, _pictures: u64, _bytes: u64) {}
+        fn worked(&mut self, _bytes: u64) {}
+        fn picture(&mut self) {}
+        fn stop_asked(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_ends_early_is_an_error_and_not_a_short_zip() {
+        let card = card();
+        assert!(pack(card.path(), &Selection::default(), Vec::new(), &mut Impatient).is_err());
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let error = pack(card.path(), &Selection::default(), full, &mut Unwatched).unwrap_err();
+        assert!(durable::is_no_room(&error), "{error}");
+        let report = export_zip(card.path(), &std::env::temp_dir().join("x.zip"), &Selection::default(), &mut Impatient);
+        assert_eq!(report.blocked, Some(Blocked::Stopped));
+    }
+}
