@@ -4,6 +4,9 @@
 use super::street::{Street, counted, end_with_reset, statuses};
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many make a crowd: more than half of the seats, from five addresses.
@@ -28,21 +31,51 @@ pub struct Attack {
 pub struct Outcome {
     answered: String,
     held: Vec<TcpStream>,
+    hammers: Vec<Hammer>,
+}
+
+/// A client that asks without pause until it is dropped.
+struct Hammer {
+    enough: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Hammer {
+    fn start(street: &Street, client: usize) -> Hammer {
+        let (street, enough) = (street.clone(), Arc::new(AtomicBool::new(false)));
+        let request = format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", street.page);
+        let stop = enough.clone();
+        let hammer = move || {
+            while !stop.load(Ordering::Relaxed) {
+                street.exchange(client, request.as_bytes());
+            }
+        };
+        Hammer { enough, thread: Some(std::thread::spawn(hammer)) }
+    }
+}
+
+impl Drop for Hammer {
+    fn drop(&mut self) {
+        self.enough.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_none_or(|ended| ended.is_ok()) || std::thread::panicking(), "a client panicked");
+    }
 }
 
 impl Outcome {
     fn answered(answered: String) -> Outcome {
-        Outcome { answered, held: Vec::new() }
+        Outcome { answered, ..Outcome::default() }
     }
 
     fn holds(held: Vec<TcpStream>) -> Outcome {
-        Outcome { answered: String::new(), held }
+        Outcome { held, ..Outcome::default() }
     }
 
     /// What was answered; of a crowd, how many still wait and how many have heard something or were cut.
     pub fn tell(&self) -> String {
         let quiet = self.held.iter().filter(|stream| is_quiet(stream)).count();
         match (self.answered.as_str(), self.held.len()) {
+            _ if !self.hammers.is_empty() => format!("{} go on", self.hammers.len()),
             ("", 0) => "-".to_owned(),
             ("", held) if held == quiet => format!("{quiet} wait"),
             ("", held) => format!("{quiet} wait, {} answered or cut", held - quiet),
@@ -73,6 +106,10 @@ pub fn attacks() -> Vec<Attack> {
         attack("80,000 pipelined, never read", None, pipelined),
         attack("1,000 resets right after the request", None, resets),
         attack("2,000 that come and go", None, come_and_go),
+        attack("8 that ask without pause", None, |street| Outcome {
+            hammers: (0..8).map(|client| Hammer::start(street, client)).collect(),
+            ..Outcome::default()
+        }),
         attack("half-closed after the request", Some("200"), half_closed),
         attack("100 GB promised", Some("413"), |street| {
             say(
@@ -206,7 +243,7 @@ fn pipelined(street: &Street) -> Outcome {
             break;
         }
     }
-    Outcome { answered: format!("{} KiB taken", sent / 1024), held: vec![stream] }
+    Outcome { answered: format!("{} KiB taken", sent / 1024), held: vec![stream], ..Outcome::default() }
 }
 
 fn resets(street: &Street) -> Outcome {

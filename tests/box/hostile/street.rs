@@ -21,6 +21,7 @@ const VISITOR: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
 const CLIENTS_PER_ADDRESS: usize = 60;
 
 /// A server and the ways to it.
+#[derive(Clone)]
 pub struct Street {
     pub server: SocketAddr,
     /// The server's process; its children count too.
