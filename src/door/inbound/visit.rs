@@ -210,6 +210,8 @@ impl<'h> Visit<'h> {
             RequestBody::Length(length) => {
                 body._large = self.large_body(length)?;
                 let length = usize::try_from(length).map_err(|_| Parting::Refused(Refusal::TOO_LARGE))?;
+                // Paid for; grown by doubling it could take twice as much.
+                self.buffer.reserve_exact(length.saturating_sub(self.buffer.len()));
                 while self.buffer.len() < length {
                     let missing = length - self.buffer.len();
                     self.read_client(missing.min(PIECE_BYTES), within)?;
