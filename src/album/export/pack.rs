@@ -319,7 +319,12 @@ mod tests {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let error = pack(card.path(), &Selection::default(), full, &mut Unwatched).unwrap_err();
         assert!(durable::is_no_room(&error), "{error}");
-        let report = export_zip(card.path(), &std::env::temp_dir().join("x.zip"), &Selection::default(), &mut Impatient);
+        let report = export_zip(
+            card.path(),
+            &std::env::temp_dir().join("x.zip"),
+            &Selection::default(),
+            &mut Impatient,
+        );
         assert_eq!(report.blocked, Some(Blocked::Stopped));
     }
 }
