@@ -11,6 +11,7 @@ mod conformance;
 mod contract;
 mod copy;
 mod demo;
+mod downloaders;
 mod faults;
 mod hostile;
 mod house;

@@ -222,7 +222,8 @@ fn judge_certificate(why: &CertificateError) -> TlsFault {
         CertificateError::ExpiredContext { time, not_after } => {
             TlsFault::Expired { now: stamp(*time), not_after: stamp(*not_after) }
         }
-        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        // A signature that does not fit comes from another root under a trusted one's name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::WrongName
         }
