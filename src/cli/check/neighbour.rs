@@ -251,17 +251,31 @@ fn is_locked(lock: &Path) -> Option<bool> {
     let Ok(metadata) = lock.metadata() else { return Some(false) };
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let device = format!("{:02x}:{:02x}", major(metadata.dev()), minor(metadata.dev()));
-    Some(locks.lines().any(|line| is_held(line, &device, metadata.ino())))
+    let path = lock.canonicalize().ok()?;
+    let mut held = locks.lines().filter_map(|line| holder(line, metadata.ino()));
+    Some(held.any(|(pid, on)| on == device || may_have_open(pid, &path)))
 }
 
-/// One line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 9430 fe:00:5677392 0 EOF`. Some file systems (btrfs,
-/// overlay) show another device there than to stat; then the name of the process has to be ours.
-fn is_held(line: &str, device: &str, inode: u64) -> bool {
+/// One line of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 9430 fe:00:5677392 0 EOF`. Process and device, when it is
+/// about a file with this number.
+fn holder(line: &str, inode: u64) -> Option<(&str, &str)> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, "FLOCK", _, _, pid, file, ..] = words[..] else { return false };
-    let Some((on, number)) = file.rsplit_once(':') else { return false };
-    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-    number.parse() == Ok(inode) && (on == device || name(pid).is_some_and(|name| name.trim() == "tubox"))
+    let [_, "FLOCK", _, _, pid, file, ..] = words[..] else { return None };
+    let (on, number) = file.rsplit_once(':')?;
+    (number.parse() == Ok(inode)).then_some((pid, on))
+}
+
+/// Some file systems (btrfs, overlay) show another device there than to stat; then the process has to have the file
+/// open. Other users' processes do not show that, but their name.
+fn may_have_open(pid: &str, path: &Path) -> bool {
+    match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(open) => {
+            open.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == path))
+        }
+        Err(_) => {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "tubox")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -277,9 +291,14 @@ mod tests {
         assert_eq!(is_locked(&path), Some(false));
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
         assert_eq!(is_locked(&path), Some(true));
-        assert!(!is_held("1: POSIX  ADVISORY  WRITE 1 fe:00:7 0 EOF", "fe:00", 7));
-        assert!(!is_held("1: FLOCK  ADVISORY  WRITE 1 fe:00:7 0 EOF", "fe:00", 8));
-        assert!(is_held("1: FLOCK  ADVISORY  WRITE 1 fe:00:7 0 EOF", "fe:00", 7));
+        let line = "1: FLOCK  ADVISORY  WRITE 1 fe:00:7 0 EOF";
+        assert_eq!(holder(line, 7), Some(("1", "fe:00")));
+        assert_eq!(holder(line, 8), None);
+        assert_eq!(holder(&line.replace("FLOCK", "POSIX"), 7), None);
+        let pid = std::process::id().to_string();
+        assert!(may_have_open(&pid, &path.canonicalize().unwrap()));
+        drop(file);
+        assert!(!may_have_open(&pid, &path));
     }
 
     #[test]
