@@ -15,6 +15,7 @@ mod downloaders;
 mod faults;
 mod hostile;
 mod house;
+mod metrics;
 mod operate;
 mod packaging;
 mod program;
