@@ -131,6 +131,12 @@ function leadOf(s) {
   if (s.waiting) return ['lead_waiting', { n: number(s.waiting) }, '', {}];
   return s.saved ? ['lead_all', {}, 'hint_all', {}] : ['lead_none', {}, 'hint_none', {}];
 }
+function stick(last) {
+  if (!last || !last.state) return null;
+  const known = ['working', 'done', 'gone'].includes(last.state);
+  const text = say('stick_' + (known ? last.state : 'failed'), { when: when(last.since), text: last.reason || '' });
+  return [say('stick'), text, known ? '' : 'warn'];
+}
 function drawStatus() {
   const s = status;
   if (!s) return;
@@ -154,6 +160,8 @@ function drawStatus() {
   facts($('facts'), [
     [say('oldest'), oldest === null ? say('oldest_none') : say('oldest_in', { time: span(oldest) }), oldest !== null && oldest < 86400 ? 'warn' : ''],
     s.waiting ? [say('next_due'), s.next_due_seconds ? say('in_time', { time: span(s.next_due_seconds) }) : say('now')] : null,
+    [say('today'), number(s.saved_today || 0)],
+    stick(s.stick),
     [say('disk_free'), s.disk_free_bytes === null ? say('unknown') : size(s.disk_free_bytes)],
     [say('credentials'), c.token_ends_in_seconds ? say('credentials_good', { time: span(c.token_ends_in_seconds) }) : c.fault || say('credentials_none'), c.token_ends_in_seconds ? '' : 'warn'],
     [say('ticket'), c.ticket_age_seconds === null || c.ticket_age_seconds === undefined ? say('credentials_none') : say('ticket_good', { time: span(c.ticket_age_seconds) })],

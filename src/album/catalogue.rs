@@ -87,6 +87,20 @@ pub fn scope(root: &Path, day: Option<&str>, team: Option<&str>) -> Result<Scope
     Ok(scope)
 }
 
+/// Pictures submitted on `date` (`2026-11-22`), over all folders of that day; by the lines of its manifests.
+pub fn pictures_of(root: &Path, date: &str) -> Result<u64> {
+    let mut pictures = 0;
+    for day in days(root)?.iter().filter(|day| day.starts_with(date)) {
+        let path = manifest_path(root, day);
+        let lines =
+            BufReader::new(File::open(&path).with_context(|| format!("could not open {}", path.display()))?);
+        let breaks: u64 =
+            count_line_breaks(lines).with_context(|| format!("could not read {}", path.display()))?;
+        pictures += breaks.saturating_sub(1); // the header
+    }
+    Ok(pictures)
+}
+
 /// Pictures, bytes and teams of a day.
 pub fn summary(root: &Path, day: &str) -> Result<DaySummary> {
     let mut summary = DaySummary::default();
@@ -240,6 +254,19 @@ fn last_line_break(file: &mut File) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
+}
+
+fn count_line_breaks(mut text: impl BufRead) -> io::Result<u64> {
+    let mut breaks = 0;
+    loop {
+        let part = text.fill_buf()?;
+        if part.is_empty() {
+            return Ok(breaks);
+        }
+        breaks += part.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let read = part.len();
+        text.consume(read);
+    }
 }
 
 fn manifest_path(root: &Path, day: &str) -> PathBuf {

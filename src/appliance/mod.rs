@@ -152,7 +152,8 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
     let rooms = open_rooms(config, &clock, &random)?;
     let (rooms, outbound) = rooms;
     let stop = Stop::new();
-    let overview = Arc::new(BoxOverview::new(rooms.clone(), outbound.clone(), clock.clone()));
+    let overview =
+        Arc::new(BoxOverview::new(rooms.clone(), outbound.clone(), &config.runtime_dir, clock.clone()));
     let (web, socket) = open_web(config, is_demo, &rooms, overview.clone(), &clock, &random)?;
     let keeper = spawn("keeper", keep(rooms.wechat.clone(), stop.clone()))?;
     let tender = spawn("tender", tend(rooms.clone(), stop.clone()))?;

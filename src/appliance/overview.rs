@@ -8,6 +8,7 @@ use crate::ground::clock::SharedClock;
 use crate::ground::language::Language;
 use crate::web::Overview;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
 pub(super) struct BoxOverview {
@@ -15,12 +16,18 @@ pub(super) struct BoxOverview {
     outbound: Arc<OutboundDoor>,
     /// The door opens last and closes first, so it is only looked at while it is there.
     inbound: OnceLock<Weak<InboundDoor>>,
+    runtime_dir: PathBuf,
     clock: SharedClock,
 }
 
 impl BoxOverview {
-    pub(super) fn new(rooms: Rooms, outbound: Arc<OutboundDoor>, clock: SharedClock) -> BoxOverview {
-        BoxOverview { rooms, outbound, inbound: OnceLock::new(), clock }
+    pub(super) fn new(
+        rooms: Rooms,
+        outbound: Arc<OutboundDoor>,
+        runtime_dir: &Path,
+        clock: SharedClock,
+    ) -> BoxOverview {
+        BoxOverview { rooms, outbound, inbound: OnceLock::new(), runtime_dir: runtime_dir.to_owned(), clock }
     }
 
     pub(super) fn watch_door(&self, door: &Arc<InboundDoor>) {
@@ -35,7 +42,7 @@ impl BoxOverview {
 
 impl Overview for BoxOverview {
     fn status(&self, language: Language) -> Value {
-        status(&self.rooms, &self.clock, language)
+        status(&self.rooms, &self.runtime_dir, &self.clock, language)
     }
 
     fn metrics(&self) -> String {

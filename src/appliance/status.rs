@@ -4,19 +4,26 @@
 //! Everything else is extra.
 
 use super::Rooms;
+use crate::album::catalogue;
 use crate::door::inbound::InboundCounters;
 use crate::door::outbound::OutboundCounters;
-use crate::ground::clock::{SharedClock, rfc3339_utc};
+use crate::ground::clock::{SharedClock, day_utc, rfc3339_utc};
 use crate::ground::language::Language;
 use crate::wechat::fault;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 /// Lines of the failed list that are shown.
 const FAILED_SHOWN_MAX: usize = 1000;
 
+/// A copy with very many problems has a long report.
+const STICK_REPORT_BYTES_MAX: u64 = 4 << 20;
+
 /// The status object. Reasons and remedies are in `language`.
-pub fn status(rooms: &Rooms, clock: &SharedClock, language: Language) -> Value {
+pub fn status(rooms: &Rooms, runtime_dir: &Path, clock: &SharedClock, language: Language) -> Value {
     let counts = rooms.queue.counts();
     let totals = rooms.collector.totals();
     let now_ms = clock.wall_ms();
@@ -54,6 +61,7 @@ pub fn status(rooms: &Rooms, clock: &SharedClock, language: Language) -> Value {
         "waiting": counts.waiting,
         "downloading": counts.claimed,
         "saved": counts.saved,
+        "saved_today": catalogue::pictures_of(rooms.album.root(), &day_utc(now_ms)).ok(),
         "failed": failed,
         "failed_count": counts.failed,
         "paused": paused,
@@ -66,6 +74,26 @@ pub fn status(rooms: &Rooms, clock: &SharedClock, language: Language) -> Value {
         "credentials": rooms.wechat.credential_ages(),
         "clock_offset_ms": rooms.wechat.clock_offset_ms(),
         "pictures_dir": rooms.album.root().display().to_string(),
+        "stick": stick(runtime_dir),
+    })
+}
+
+/// How the copy onto the last stick went, as its script says; null where none was plugged in since the start of the
+/// machine. Not the report itself, which may be long.
+fn stick(runtime_dir: &Path) -> Value {
+    let mut text = Vec::new();
+    let read = File::open(runtime_dir.join("usb.json"))
+        .and_then(|file| file.take(STICK_REPORT_BYTES_MAX).read_to_end(&mut text));
+    let Ok(mut report) = read.and_then(|_| Ok(serde_json::from_slice::<Value>(&text)?)) else {
+        return Value::Null;
+    };
+    let mut of = |key: &str| report.get_mut(key).map_or(Value::Null, Value::take);
+    json!({
+        "state": of("state"),
+        "device": of("device"),
+        "since": of("since"),
+        "reason": of("reason"),
+        "safe_to_pull": of("safe_to_pull"),
     })
 }
 

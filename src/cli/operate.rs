@@ -66,12 +66,16 @@ fn in_words(status: &Value, language: Language) -> String {
     let number = |key: &str| status[key].as_u64().unwrap_or(0);
     let mut lines = vec![
         format!("{:22}{}", pick("已保存", "saved"), number("saved")),
+        format!("{:22}{}", pick("其中今天提交", "submitted today"), number("saved_today")),
         format!("{:22}{}", pick("等待", "waiting"), number("waiting")),
         format!("{:22}{}", pick("下载中", "downloading"), number("downloading")),
         format!("{:22}{}", pick("失败", "failed"), number("failed_count")),
     ];
+    if let Some(seconds) = status["next_due_seconds"].as_i64() {
+        lines.push(format!("{:22}{}", pick("下一次下载", "next download in"), span(seconds)));
+    }
     if let Some(seconds) = status["oldest_deadline_seconds"].as_i64() {
-        lines.push(format!("{:22}{}", pick("最早截止", "oldest deadline in"), hours(seconds)));
+        lines.push(format!("{:22}{}", pick("最早截止", "oldest deadline in"), span(seconds)));
     }
     if let Some(free) = status["disk_free_bytes"].as_u64() {
         lines.push(format!("{:22}{:.1} GB", pick("磁盘剩余", "disk free"), free as f64 / 1e9));
@@ -80,8 +84,12 @@ fn in_words(status: &Value, language: Language) -> String {
         lines.push(format!("{:22}{last}", pick("最近保存", "last picture")));
     }
     if let Some(ends) = status["credentials"]["token_ends_in_seconds"].as_i64() {
-        lines.push(format!("{:22}{}", pick("access_token 剩余", "access_token ends in"), hours(ends)));
+        lines.push(format!("{:22}{}", pick("access_token 剩余", "access_token ends in"), span(ends)));
     }
+    if let Some(age) = status["credentials"]["ticket_age_seconds"].as_i64() {
+        lines.push(format!("{:22}{}", pick("jsapi_ticket 已有", "jsapi_ticket age"), span(age)));
+    }
+    lines.extend(stick_in_words(&status["stick"], language));
     let paused = &status["paused"];
     if !paused.is_null() {
         let text = |key: &str| paused[key].as_str().unwrap_or_default().to_owned();
@@ -105,6 +113,23 @@ fn in_words(status: &Value, language: Language) -> String {
     lines.join("\n")
 }
 
-fn hours(seconds: i64) -> String {
-    format!("{} h {:02} min", seconds / 3600, (seconds % 3600).abs() / 60)
+/// What the last stick that was plugged in got.
+fn stick_in_words(stick: &Value, language: Language) -> Option<String> {
+    let zh = language == Language::Chinese;
+    let reason = stick["reason"].as_str().unwrap_or_default();
+    let state = match (stick["state"].as_str()?, stick["safe_to_pull"].as_bool()) {
+        ("working", _) => if zh { "正在复制，请勿拔出" } else { "copying, leave it in" }.to_owned(),
+        ("done", Some(true)) => if zh { "已完整复制，可以拔出" } else { "complete, safe to pull" }.to_owned(),
+        ("gone", _) => if zh { "已拔出" } else { "pulled out" }.to_owned(),
+        _ => format!("{}: {reason}", if zh { "复制不完整" } else { "not complete" }),
+    };
+    let since = stick["since"].as_str().unwrap_or_default();
+    Some(format!("{:22}{state} ({since})", if zh { "U盘" } else { "stick" }))
+}
+
+fn span(seconds: i64) -> String {
+    match seconds {
+        -59..60 => format!("{seconds} s"),
+        _ => format!("{} h {:02} min", seconds / 3600, (seconds % 3600).abs() / 60),
+    }
 }

@@ -36,6 +36,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The album.
     pub pictures_dir: PathBuf,
+    /// Where the script for sticks says how a copy goes: systemd's RUNTIME_DIRECTORY, or its usual place.
+    pub runtime_dir: PathBuf,
     /// The account.
     pub wechat: WeChatConfig,
     /// How pictures are brought home.
@@ -233,6 +235,7 @@ impl Config {
             public_url: public_url?,
             data_dir: data_dir?,
             pictures_dir: pictures_dir?,
+            runtime_dir: variable(environment, "RUNTIME_DIRECTORY").unwrap_or("/run/tubox").into(),
             wechat: wechat?,
             drain: drain?,
             limits: limits?,

@@ -41,7 +41,8 @@ impl Operator {
 #[test]
 fn status_tells_what_is_wrong_and_retry_puts_it_back() {
     let simulator = simulator();
-    let program = Program::serve(&simulator, &[]);
+    let runtime = tempfile::tempdir().unwrap();
+    let program = Program::serve(&simulator, &[("RUNTIME_DIRECTORY", runtime.path().to_str().unwrap())]);
     let operator = Operator::of(&program);
     let fake = "1237378768e7q8e7r8qwesafdasdfasdfaxss111";
     let receipt = program.submit(&program.cookie(), &[fake]).json()["receipt"].as_str().unwrap().to_owned();
@@ -57,6 +58,7 @@ fn status_tells_what_is_wrong_and_retry_puts_it_back() {
     assert_eq!(status["failed"][0]["code"], "fake-id");
     assert!(status["failed"][0]["remedy"].as_str().unwrap().contains("phone"));
     assert!(status["disk_free_bytes"].as_u64().unwrap() > 0);
+    assert_eq!((&status["saved_today"], &status["stick"]), (&json!(0), &Value::Null));
     let (code, text) = operator.runs(&["status", "--config", "/dev/null"]);
     assert_eq!(code, Some(1));
     assert!(text.contains("failed                1"), "{text}");
@@ -72,6 +74,25 @@ fn status_tells_what_is_wrong_and_retry_puts_it_back() {
         (code, text.trim()),
         (Some(0), format!("https://pics.example.org/admin/#{}", operator.token).as_str())
     );
+
+    // A picture, and a stick.
+    let good = simulator.upload(tubox::simulator::samples::sample_picture(0).bytes, "image/jpeg");
+    let receipt = program.submit(&program.cookie(), &[&good]).json()["receipt"].as_str().unwrap().to_owned();
+    program.settled(&receipt);
+    let report = json!({"state": "done", "device": "sda1", "since": "2026-11-22T10:00:00Z", "reason": "",
+        "safe_to_pull": true, "export": {"copied": 1, "problems": []}});
+    std::fs::write(runtime.path().join("usb.json"), report.to_string()).unwrap();
+    let status = operator.status();
+    assert_eq!((&status["saved"], &status["saved_today"]), (&json!(1), &json!(1)));
+    assert_eq!((&status["stick"]["safe_to_pull"], &status["stick"]["export"]), (&json!(true), &Value::Null));
+    let (_, text) = operator.runs(&["status", "--config", "/dev/null"]);
+    for line in
+        ["submitted today       1", "stick                 complete, safe to pull (2026-11-22T10:00:00Z)"]
+    {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    std::fs::write(runtime.path().join("usb.json"), "{\"state\":").unwrap();
+    assert_eq!(operator.status()["stick"], Value::Null, "half a report is none");
     drop(program);
     assert_eq!(operator.runs(&["status", "--config", "/dev/null"]).0, Some(3));
 }

@@ -68,6 +68,11 @@ pub fn faults() -> Vec<Fault> {
             "tls_unknown_issuer",
             Scene::Certificate(Certificate::OtherIssuer),
         ),
+        fault(
+            "certificate of a false issuer",
+            "tls_unknown_issuer",
+            Scene::Certificate(Certificate::FalseIssuer),
+        ),
         fault("takes the request and says nothing", "first_byte_time_limit", Scene::Mute("http")),
         fault("falls silent in the middle", "stalled", Scene::Plain(falls_silent)),
         fault("a byte now and then (allowed)", "200, 16 bytes", Scene::Plain(trickles)),
