@@ -331,8 +331,37 @@ fn routes_methods_and_headers_are_as_the_contract_has_them() {
         assert!(asset.header("Content-Type").unwrap().starts_with(kind));
         assert!(asset.header("Cache-Control").unwrap().contains("immutable"));
     }
-    for target in ["/", "/uploadImgDemo", "/nothing", "/uploadImgData", "/healthz", "/qr.svg"] {
-        assert_eq!(program.get(target).header("X-Content-Type-Options"), Some("nosniff"), "{target}");
+    for (method, target, fields, status, allow) in [
+        ("GET", "/", &[] as &[(&str, &str)], 302, None),
+        ("GET", "/uploadImgDemo", &[], 200, None),
+        ("HEAD", "/uploadImgDemo", &[], 200, None),
+        ("GET", "/uploadImgData", &[], 200, None),
+        ("GET", "/healthz", &[], 200, None),
+        ("GET", "/nothing", &[], 404, None),
+        ("GET", "/qr.svg", &[], 403, None),
+        ("GET", "/metrics", &[], 401, None),
+        ("GET", "/admin/", &[], 200, None),
+        ("PUT", "/uploadImgDemo", &[], 405, Some("GET, HEAD, POST")),
+        ("DELETE", "/healthz", &[], 405, Some("GET, HEAD")),
+        ("PATCH", "/receipt/abc", &[], 405, Some("GET, HEAD")),
+        ("DELETE", "/admin/", &[], 401, None),
+        // The door's own.
+        ("TRACE", "/", &[], 405, Some("GET, HEAD, POST, OPTIONS")),
+        ("BREW", "/", &[], 501, None),
+        ("GET", "/", &[("Content-Length", "x")], 400, None),
+    ] {
+        let answer = program.ask(method, target, fields, b"");
+        assert_eq!((answer.status, answer.header("Allow")), (status, allow), "{method} {target}");
+        for (name, value) in [
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Frame-Options", "DENY"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cache-Control", "no-store"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{method} {target}");
+        }
+        let policy = answer.header("Content-Security-Policy").unwrap_or_default();
+        assert!(policy.contains("frame-ancestors 'none'"), "{method} {target}: {policy:?}");
     }
     let qr = program.get("/qr.svg?url=https%3A%2F%2Fpics.example.org%2FuploadImgDemo");
     assert!(qr.text().contains("<svg") && qr.header("Content-Type") == Some("image/svg+xml"));

@@ -20,6 +20,12 @@ pub enum Method {
     Head,
     Post,
     Options,
+    /// PUT; nothing takes it, and the web room says what the route takes instead.
+    Put,
+    /// PATCH; the same.
+    Patch,
+    /// DELETE; the same.
+    Delete,
 }
 
 /// How the body of a request is framed.
@@ -64,6 +70,9 @@ impl ParsedHead {
             Method::Head => "HEAD",
             Method::Post => "POST",
             Method::Options => "OPTIONS",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
         };
         // `Connection: close` makes tiny_http let go of its connection thread without waiting for our end.
         let mut head = format!("{method} {} HTTP/1.1\r\nConnection: close\r\n", self.target).into_bytes();
@@ -162,7 +171,10 @@ fn parse_request_line<'h>(
         "HEAD" => Method::Head,
         "POST" => Method::Post,
         "OPTIONS" => Method::Options,
-        "PUT" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" => return Err(Refusal::METHOD),
+        "PUT" => Method::Put,
+        "PATCH" => Method::Patch,
+        "DELETE" => Method::Delete,
+        "TRACE" | "CONNECT" => return Err(Refusal::METHOD),
         word if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
             return Err(Refusal::UNKNOWN_METHOD);
         }

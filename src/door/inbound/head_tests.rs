@@ -109,7 +109,7 @@ fn bodies_are_framed_in_one_way_only() {
 #[test]
 fn request_lines_that_go_no_further() {
     for (line, expected) in [
-        ("PUT / HTTP/1.1", 405),
+        ("TRACE / HTTP/1.1", 405),
         ("CONNECT example.org:443 HTTP/1.1", 405),
         ("BREW / HTTP/1.1", 501),
         ("get / HTTP/1.1", 501),

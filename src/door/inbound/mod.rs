@@ -5,7 +5,7 @@
 //! | status | when the door itself answers so |
 //! |---|---|
 //! | 400 | the head or a chunk is malformed or could be read in two ways; the target is no path; a TLS client |
-//! | 405 | PUT, DELETE, PATCH, TRACE, CONNECT |
+//! | 405 | TRACE, CONNECT |
 //! | 408 | the head took longer than `head_within`, the body longer than `body_within` |
 //! | 411 | POST without `Content-Length` or chunks |
 //! | 413 | the body is, or promises to be, longer than `body_bytes_max` |

@@ -1,6 +1,11 @@
 //! What the door says when it lets somebody not in: a status, a cause for the maintainer, and the short answer
 //! that goes out. Pure; it knows nothing of sockets.
 
+/// What every answer of the box carries, from whichever room.
+const HARMLESS: &str = "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
+                        X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n\
+                        Referrer-Policy: no-referrer\r\nCache-Control: no-store\r\n";
+
 /// Why a request goes no further than the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -54,7 +59,7 @@ impl Refusal {
         let allow = if self.status == 405 { "Allow: GET, HEAD, POST, OPTIONS\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {} {reason}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\n\
-             X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n{allow}Content-Length: {}\r\n\r\n",
+             {HARMLESS}{allow}Content-Length: {}\r\n\r\n",
             self.status,
             body.len()
         );

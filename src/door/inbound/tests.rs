@@ -174,7 +174,11 @@ fn assert_refused(client: &mut BufReader<TcpStream>, status: u16) {
     let answer = read_answer(client);
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.closes() && answer.says("X-Content-Type-Options: nosniff"), "{answer:?}");
-    assert!(answer.says("Cache-Control: no-store"), "{answer:?}");
+    assert!(
+        answer.says("Cache-Control: no-store") && answer.says("Referrer-Policy: no-referrer"),
+        "{answer:?}"
+    );
+    assert!(answer.says("Content-Security-Policy: default-src 'none'; frame-ancestors 'none'"), "{answer:?}");
     assert!(answer.says("Content-Type: application/json; charset=utf-8"), "{answer:?}");
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap()["rc"], 1);
     assert_ended(client);
@@ -304,7 +308,7 @@ fn refusals_can_be_read_even_by_who_sends_first() {
             400,
         ),
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: tea\r\n\r\n", 417),
-        ("DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         ("BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 501),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ("\x16\x03\x01\x02\x00\x01\x00\x01\x7c\x03\x03", 400),

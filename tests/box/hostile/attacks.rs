@@ -143,7 +143,7 @@ pub fn attacks() -> Vec<Attack> {
         attack("NUL and control bytes", Some("10 x 400"), control_bytes),
         attack("methods nobody serves", Some("5 x 405, 501"), |street| {
             let asks = ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW"]
-                .map(|method| format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n"));
+                .map(|method| format!("{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
             say(street, &asks.each_ref().map(String::as_str))
         }),
         attack("targets that are no path", Some("4 x 400, 404"), |street| {
