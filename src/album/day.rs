@@ -318,6 +318,25 @@ mod tests {
     }
 
     #[test]
+    fn a_day_that_outgrows_its_folder_goes_on_in_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = |root: &Path| Album { pictures_a_folder: 2, ..album(root) };
+        let first = small(folder.path());
+        let saved: Vec<String> = ["a", "b", "c"].map(|id| keep(&first, id).file).into();
+        assert!(saved[1].starts_with("2026-11-21/") && saved[2].starts_with("2026-11-21_02/"), "{saved:?}");
+        // Another run counts what is there, lists included.
+        let second = small(folder.path());
+        assert!(keep(&second, "d").file.starts_with("2026-11-21_03/"));
+        assert_eq!(second.saved_on(DAY).unwrap().len(), 4);
+        assert_eq!(second.find(&facts("c")).unwrap().unwrap().file, saved[2]);
+        assert_eq!(second.find(&facts("x")).unwrap(), None);
+        let verified = super::super::verify::verify(folder.path(), &mut super::super::watch::Unwatched);
+        assert!(verified.is_ok_and(|verified| verified.good == 4));
+        std::fs::write(folder.path().join("2026-11-21_02/.x~1.part"), b"").unwrap();
+        assert_eq!(second.repair([DAY]).unwrap(), 1);
+    }
+
+    #[test]
     fn an_interrupted_commit_is_repaired() {
         let folder = tempfile::tempdir().unwrap();
         let day = folder.path().join(DAY);

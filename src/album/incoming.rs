@@ -44,6 +44,7 @@ impl NotKept {
 /// An open temporary file.
 pub struct Incoming {
     facts: Facts,
+    folder: String,
     file: File,
     temporary: TemporaryFile,
     hash: Sha256,
@@ -72,6 +73,8 @@ impl Drop for InHand {
 /// A picture that is all there under its temporary name; the commit brings it to stable storage.
 pub struct WholePicture {
     pub(super) facts: Facts,
+    /// The day's folder that it lies in, below the pictures folder.
+    pub(super) folder: String,
     /// The descriptor that the bytes were written through: syncing it tells of every byte that was lost.
     pub(super) file: File,
     pub(super) temporary: TemporaryFile,
@@ -105,12 +108,19 @@ impl Drop for TemporaryFile {
 }
 
 impl Incoming {
-    pub(super) fn create(folder: &Path, facts: Facts, bytes_max: u64, in_hand: InHand) -> Result<Incoming> {
-        let path = folder.join(name::temporary_name(&facts));
+    /// A temporary file in `folder` below `root`.
+    pub(super) fn create(
+        root: &Path,
+        folder: String,
+        facts: Facts,
+        bytes_max: u64,
+        in_hand: InHand,
+    ) -> Result<Incoming> {
+        let path = root.join(&folder).join(name::temporary_name(&facts));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.with_context(|| format!("could not make {}", path.display()))?;
         let temporary = TemporaryFile { path, renamed: false };
-        Ok(Incoming { facts, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max, _in_hand: in_hand })
+        Ok(Incoming { facts, folder, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max, _in_hand: in_hand })
     }
 
     /// Takes the next bytes.
@@ -141,6 +151,7 @@ impl Incoming {
         let width_height = imagesize::size(&self.temporary.path).ok().map(|size| (size.width, size.height));
         Ok(WholePicture {
             facts: self.facts,
+            folder: self.folder,
             file: self.file,
             temporary: self.temporary,
             kind,

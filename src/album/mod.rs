@@ -7,6 +7,8 @@
 //! same time are committed together. Whatever breaks between two moves leaves either a temporary file,
 //! which the next start sweeps, or a whole picture without a row, which [`Album::find`] adopts.
 //!
+//! A day that outgrows its folder goes on in `2026-11-22_02`, with lists of its own.
+//!
 //! The file name follows from the job alone (time of submission and media_id), so the same id can never make a
 //! second file. The album works without the queue: [`verify`] and [`export`] run on a pulled card elsewhere. It
 //! knows nothing of queues, of WeChat or of HTTP.
@@ -52,6 +54,10 @@ const COMMIT_BATCH_MAX: usize = 64;
 /// these bounds. It costs a fast disk little time and spares a slow one most of its syncs.
 const COMPANY_WAIT_MIN: Duration = Duration::from_millis(25);
 const COMPANY_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// A folder of FAT32 has 65,536 entries, and a name as long as ours takes up to 18 of them.
+const PICTURES_A_FOLDER_MAX: usize = 3000;
+const FOLDERS_A_DAY_MAX: u32 = 99;
 
 /// Day folders whose manifests are kept open.
 const OPEN_DAYS_MAX: usize = 4;
@@ -100,6 +106,9 @@ pub struct Album {
     /// How long the last commit took: so long it is worth waiting for company.
     last_commit: Mutex<Duration>,
     days: Mutex<HashMap<String, DayFolder>>,
+    /// By day: number of the folder that is being filled, and how much is in it.
+    filling: Mutex<HashMap<String, (u32, usize)>>,
+    pictures_a_folder: usize,
     commits: GroupCommit<WholePicture, Result<Saved>>,
 }
 
@@ -118,6 +127,8 @@ impl Album {
             in_hand: Arc::default(),
             last_commit: Mutex::default(),
             days,
+            filling: Mutex::default(),
+            pictures_a_folder: PICTURES_A_FOLDER_MAX,
             commits,
         })
     }
@@ -133,16 +144,13 @@ impl Album {
             .with_context(|| format!("could not read the free space of {}", self.root.display()))
     }
 
-    /// Removes what an interrupted run left in the folders of `days` (`2026-11-22`): temporary files, torn last
-    /// lines, hashes whose line is missing. Returns the number of temporary files removed.
+    /// Removes what an interrupted run left in the folders of `days` (`2026-11-22`): temporary files, damaged lines,
+    /// hashes whose line is missing. Returns the number of temporary files removed.
     pub fn repair<'a>(&self, days: impl IntoIterator<Item = &'a str>) -> Result<usize> {
         let mut swept = 0;
-        for day in days {
-            let folder = self.root.join(day);
-            if folder.is_dir() {
-                swept += day::sweep_temporary_files(&folder)?;
-                self.with_day(day, |_| Ok(()))?;
-            }
+        for folder in days.into_iter().flat_map(|day| self.folders_of(day)) {
+            swept += day::sweep_temporary_files(&self.root.join(&folder))?;
+            self.with_day(&folder, |_| Ok(()))?;
         }
         Ok(swept)
     }
@@ -150,36 +158,77 @@ impl Album {
     /// The picture of `facts`, if it is kept already. A whole file that lacks its manifest row (the power went
     /// between the two) is hashed and given one.
     pub fn find(&self, facts: &Facts) -> Result<Option<Saved>> {
-        let day = day_utc(facts.submitted_ms);
-        let folder = self.root.join(&day);
-        if !name::candidates(facts).iter().any(|name| folder.join(name).exists()) {
-            return Ok(None);
+        let names = name::candidates(facts);
+        for folder in self.folders_of(&day_utc(facts.submitted_ms)) {
+            let path = self.root.join(&folder);
+            if !names.iter().any(|name| path.join(name).exists()) {
+                continue;
+            }
+            let found = self.with_day(&folder, |day| day.find_or_adopt(facts, &self.volume, &self.clock))?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
-        self.with_day(&day, |folder| folder.find_or_adopt(facts, &self.volume, &self.clock))
+        Ok(None)
     }
 
-    /// All that the manifest of `day` lists, by media_id.
+    /// All that the manifests of `day` list, by media_id.
     pub fn saved_on(&self, day: &str) -> Result<HashMap<MediaId, Saved>> {
-        let path = self.root.join(day).join(manifest::MANIFEST_FILE);
-        if !path.exists() {
-            return Ok(HashMap::new());
+        let mut saved = HashMap::new();
+        for folder in self.folders_of(day) {
+            let path = self.root.join(&folder).join(manifest::MANIFEST_FILE);
+            let rows = if path.exists() { manifest::read(&path)? } else { Vec::new() };
+            let known = |row: Row| Some((MediaId::parse(&row.media_id).ok()?, row.saved(&folder)));
+            saved.extend(rows.into_iter().filter_map(known));
         }
-        let rows = manifest::read(&path)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| Some((MediaId::parse(&row.media_id).ok()?, row.saved(day))))
-            .collect())
+        Ok(saved)
     }
 
     /// Opens a temporary file for the picture of `facts`.
     pub fn begin(&self, facts: Facts) -> Result<Incoming> {
-        let folder = self.root.join(day_utc(facts.submitted_ms));
-        if !folder.is_dir() {
-            std::fs::create_dir_all(&folder)
+        let folder = self.folder_to_fill(&day_utc(facts.submitted_ms));
+        let path = self.root.join(&folder);
+        if !path.is_dir() {
+            std::fs::create_dir_all(&path)
                 .and_then(|()| durable::sync_folder(&self.root))
-                .with_context(|| format!("could not make the day's folder {}", folder.display()))?;
+                .with_context(|| format!("could not make the day's folder {}", path.display()))?;
         }
-        Incoming::create(&folder, facts, self.picture_bytes_max, InHand::one_of(&self.in_hand))
+        Incoming::create(&self.root, folder, facts, self.picture_bytes_max, InHand::one_of(&self.in_hand))
+    }
+
+    /// The folders of a day that are there, in the order in which they were filled.
+    fn folders_of(&self, day: &str) -> Vec<String> {
+        let folders = (1..=FOLDERS_A_DAY_MAX).map(|part| name::folder_name(day, part));
+        folders.take_while(|folder| self.root.join(folder).is_dir()).collect()
+    }
+
+    /// The folder of `day` that takes the next picture.
+    fn folder_to_fill(&self, day: &str) -> String {
+        let mut filling = self.filling.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if filling.len() > OPEN_DAYS_MAX {
+            filling.clear();
+        }
+        let (part, count) = filling.entry(day.to_owned()).or_insert_with(|| self.last_folder(day));
+        if *count >= self.pictures_a_folder && *part < FOLDERS_A_DAY_MAX {
+            (*part, *count) = (*part + 1, 0);
+        }
+        name::folder_name(day, *part)
+    }
+
+    /// The number of the last folder of `day`, and how many names are in it.
+    fn last_folder(&self, day: &str) -> (u32, usize) {
+        let folders = self.folders_of(day);
+        let count = folders.last().and_then(|last| std::fs::read_dir(self.root.join(last)).ok()).map_or(0, Iterator::count);
+        (u32::try_from(folders.len()).unwrap_or(1).max(1), count)
+    }
+
+    fn count_kept(&self, folder: &str, count: usize) {
+        let mut filling = self.filling.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((part, filled)) = filling.get_mut(name::day_of(folder))
+            && name::folder_name(name::day_of(folder), *part) == folder
+        {
+            *filled += count;
+        }
     }
 
     /// Gives a whole picture its name and its rows; returns when all of it is on stable storage.
@@ -205,15 +254,16 @@ impl Album {
 
     fn commit_batch(&self, batch: Vec<WholePicture>) -> Vec<Result<Saved>> {
         let count = batch.len();
-        let mut by_day: HashMap<String, Vec<(usize, WholePicture)>> = HashMap::new();
+        let mut by_folder: HashMap<String, Vec<(usize, WholePicture)>> = HashMap::new();
         for (position, picture) in batch.into_iter().enumerate() {
-            by_day.entry(day_utc(picture.facts.submitted_ms)).or_default().push((position, picture));
+            by_folder.entry(picture.folder.clone()).or_default().push((position, picture));
         }
         let mut answers: Vec<Option<Result<Saved>>> = (0..count).map(|_| None).collect();
-        for (day, pictures) in by_day {
+        for (folder, pictures) in by_folder {
             let (positions, pictures): (Vec<usize>, Vec<WholePicture>) = pictures.into_iter().unzip();
-            match self.with_day(&day, |folder| folder.commit(pictures, &self.volume, &self.clock)) {
+            match self.with_day(&folder, |day| day.commit(pictures, &self.volume, &self.clock)) {
                 Ok(saved) => {
+                    self.count_kept(&folder, saved.len());
                     for (position, one) in positions.into_iter().zip(saved) {
                         answers[position] = Some(one);
                     }

@@ -29,12 +29,24 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".part")
 }
 
-/// Whether `name` is that of a day's folder.
+/// The day's folder; from the second on, `2026-11-22_02`: FAT takes only some thousand long names in a folder.
+pub fn folder_name(day: &str, part: u32) -> String {
+    if part < 2 { day.to_owned() } else { format!("{day}_{part:02}") }
+}
+
+/// Whether `name` is that of a day's folder, the first or a later one.
 pub fn is_day(name: &str) -> bool {
-    let shape = |(index, byte): (usize, u8)| {
-        if index == 4 || index == 7 { byte == b'-' } else { byte.is_ascii_digit() }
+    let shape = |(index, byte): (usize, u8)| match index {
+        4 | 7 => byte == b'-',
+        10 => byte == b'_',
+        _ => byte.is_ascii_digit(),
     };
-    name.len() == 10 && name.bytes().enumerate().all(shape)
+    matches!(name.len(), 10 | 13) && name.bytes().enumerate().all(shape)
+}
+
+/// The day that a day's folder belongs to.
+pub fn day_of(folder: &str) -> &str {
+    folder.get(..10).unwrap_or(folder)
 }
 
 /// Every name that the picture of `facts` may have got.
@@ -94,6 +106,9 @@ pub(super) mod tests {
             distinct_file_name(&facts("aB"), PictureKind::Png)
         );
         assert!(is_temporary(&temporary_name(&facts("a"))));
+        assert_eq!(folder_name("2026-11-22", 1), "2026-11-22");
+        assert!(is_day(&folder_name("2026-11-22", 2)) && !is_day("2026-11-22-02"));
+        assert_eq!(day_of("2026-11-22_02"), "2026-11-22");
         assert!(is_day("2026-11-22") && !is_day("2026-11-2x") && !is_day("2026-1122"));
     }
 

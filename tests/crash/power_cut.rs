@@ -99,12 +99,9 @@ fn survive(setup: Setup, cuts: u64) {
         figures.acknowledged,
         figures.broken.len()
     );
+    assert!(figures.broken.is_empty(), "{}", figures.broken.join("\n"));
     assert!(figures.cuts >= cuts);
-    assert!(
-        figures.acknowledged as u64 >= cuts,
-        "hardly anything was acknowledged: the campaign proves nothing"
-    );
-    assert_eq!(figures.broken, Broken::new());
+    assert!(figures.acknowledged as u64 >= cuts, "hardly anything was acknowledged: the campaign proves nothing");
 }
 
 /// The control: the rig catches a box whose sync is taken out, wherever it is taken out.

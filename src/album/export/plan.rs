@@ -78,7 +78,7 @@ pub(super) fn days(root: &Path, selection: &Selection) -> Result<Vec<String>, Bl
     if all.is_empty() && is_something_else(root) {
         return Err(Blocked::NotThePictures(None));
     }
-    Ok(all.into_iter().filter(|day| selection.has_day(day)).collect())
+    Ok(all.into_iter().filter(|folder| selection.has_day(name::day_of(folder))).collect())
 }
 
 /// Who names the card instead of the folder on it is told which one.
