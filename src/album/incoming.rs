@@ -120,7 +120,16 @@ impl Incoming {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.with_context(|| format!("could not make {}", path.display()))?;
         let temporary = TemporaryFile { path, renamed: false };
-        Ok(Incoming { facts, folder, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max, _in_hand: in_hand })
+        Ok(Incoming {
+            facts,
+            folder,
+            file,
+            temporary,
+            hash: Sha256::new(),
+            bytes: 0,
+            bytes_max,
+            _in_hand: in_hand,
+        })
     }
 
     /// Takes the next bytes.

@@ -218,7 +218,10 @@ impl Album {
     /// The number of the last folder of `day`, and how many names are in it.
     fn last_folder(&self, day: &str) -> (u32, usize) {
         let folders = self.folders_of(day);
-        let count = folders.last().and_then(|last| std::fs::read_dir(self.root.join(last)).ok()).map_or(0, Iterator::count);
+        let count = folders
+            .last()
+            .and_then(|last| std::fs::read_dir(self.root.join(last)).ok())
+            .map_or(0, Iterator::count);
         (u32::try_from(folders.len()).unwrap_or(1).max(1), count)
     }
 

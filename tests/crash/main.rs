@@ -13,15 +13,17 @@
 //! CAMPAIGN_SEED=7 …
 //! ```
 
-// The rig lives in real time, reads its own variables and says what it did.
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
+// The rig lives in real time, reads its own variables, and is a test throughout.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stderr)]
 
+mod fat;
 mod full_disk;
 mod killed;
 mod loop_disk;
 mod power_cut;
 mod promises;
 mod single_fault;
+mod small_for_ever;
 mod station;
 mod thrift;
 mod volatile_disk;

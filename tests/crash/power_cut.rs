@@ -101,7 +101,10 @@ fn survive(setup: Setup, cuts: u64) {
     );
     assert!(figures.broken.is_empty(), "{}", figures.broken.join("\n"));
     assert!(figures.cuts >= cuts);
-    assert!(figures.acknowledged as u64 >= cuts, "hardly anything was acknowledged: the campaign proves nothing");
+    assert!(
+        figures.acknowledged as u64 >= cuts,
+        "hardly anything was acknowledged: the campaign proves nothing"
+    );
 }
 
 /// The control: the rig catches a box whose sync is taken out, wherever it is taken out.

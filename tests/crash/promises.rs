@@ -139,8 +139,9 @@ fn finals(folder: &Path) -> Vec<String> {
     names.filter(|name| !name.starts_with('.') && name != "manifest.csv" && name != "SHA256SUMS").collect()
 }
 
-/// `20261122T170106Z_<media id>.jpg`
+/// `20261122T170106Z_<media id>.jpg`, or `20261122T170106Z_<media id>~<hash>.jpg`
 fn id_in(file: &str) -> String {
     let id = file.split_once('_').map_or(file, |(_, rest)| rest);
-    id.rsplit_once('.').map_or(id, |(id, _)| id).to_owned()
+    let id = id.rsplit_once('.').map_or(id, |(id, _)| id);
+    id.split_once('~').map_or(id, |(id, _)| id).to_owned()
 }

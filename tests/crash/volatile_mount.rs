@@ -62,6 +62,7 @@ struct Cut {
 #[derive(Default)]
 struct Levers {
     deaf: Deaf,
+    is_fat: bool,
     /// As on a card: one at a time, and each takes its time.
     sync_takes: Duration,
     cut: Option<Cut>,
@@ -119,6 +120,12 @@ impl VolatileMount {
 
     pub fn be_deaf(&self, deaf: Deaf) {
         self.shared.lock().levers.deaf = deaf;
+    }
+
+    /// From now on names are as on FAT: case does not tell them apart, some characters are not allowed, folders cannot
+    /// be synced, and there are no modes.
+    pub fn be_fat(&self) {
+        self.shared.lock().levers.is_fat = true;
     }
 
     /// From now on every sync takes so long.
@@ -294,12 +301,28 @@ fn text(name: &OsStr) -> Result<&str, Errno> {
     name.to_str().ok_or(Errno::EINVAL)
 }
 
+impl Shared {
+    /// `name` as it stands in `folder`, where the file system takes another spelling for it.
+    fn spelling(&self, folder: INodeNo, name: &OsStr) -> Result<String, Errno> {
+        let name = text(name)?;
+        let state = self.lock();
+        if !state.levers.is_fat {
+            return Ok(name.to_owned());
+        }
+        let is_legal =
+            !name.contains(['"', '*', ':', '<', '>', '?', '\\', '|']) && !name.ends_with(['.', ' ']);
+        let names = state.disk.node(folder.0).ok_or(Errno::ENOENT)?.names();
+        let known = names.keys().find(|known| known.eq_ignore_ascii_case(name));
+        if is_legal { Ok(known.map_or(name, String::as_str).to_owned()) } else { Err(Errno::EINVAL) }
+    }
+}
+
 /// What fuser calls.
 struct Volatile(Arc<Shared>);
 
 impl Volatile {
     fn make(&self, folder: INodeNo, name: &OsStr, kind: Kind, mode: u32) -> Result<FileAttr, Errno> {
-        let name = text(name)?;
+        let name = &*self.0.spelling(folder, name)?;
         let operation = if kind == Kind::Folder { Operation::MakeFolder } else { Operation::Create };
         self.0.step(
             operation,
@@ -316,7 +339,7 @@ impl Volatile {
     }
 
     fn remove(&self, folder: INodeNo, name: &OsStr) -> Result<(), Errno> {
-        let name = text(name)?;
+        let name = &*self.0.spelling(folder, name)?;
         self.0.step(
             Operation::Remove,
             |disk| child_path(disk, folder, name),
@@ -356,6 +379,9 @@ fn sync_file(shared: &Shared, ino: INodeNo) -> Result<(), Errno> {
 
 fn sync_folder(shared: &Shared, ino: INodeNo) -> Result<(), Errno> {
     let sync = |state: &mut State| {
+        if state.levers.is_fat {
+            return Err(Errno::EINVAL);
+        }
         if state.levers.deaf != Deaf::ToFolders {
             state.disk.sync_folder(ino.0);
         }
@@ -380,8 +406,8 @@ fn answer_entry(made: Result<FileAttr, Errno>, reply: ReplyEntry) {
 
 impl Filesystem for Volatile {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = text(name).and_then(|name| {
-            self.0.look(|disk| attributes(disk, disk.lookup(parent.0, name).ok_or(Errno::ENOENT)?))
+        let found = self.0.spelling(parent, name).and_then(|name| {
+            self.0.look(|disk| attributes(disk, disk.lookup(parent.0, &name).ok_or(Errno::ENOENT)?))
         });
         answer_entry(found, reply);
     }
@@ -412,6 +438,9 @@ impl Filesystem for Volatile {
         reply: ReplyAttr,
     ) {
         let set = |state: &mut State| {
+            if mode.is_some() && state.levers.is_fat {
+                return Err(Errno::EPERM);
+            }
             if let Some(mode) = mode {
                 state.disk.set_mode(ino.0, (mode & 0o7777) as u16);
             }
@@ -470,11 +499,13 @@ impl Filesystem for Volatile {
         _flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let done = text(name).and_then(|name| Ok((name, text(newname)?))).and_then(|(name, newname)| {
+        let spelt = |folder, name| self.0.spelling(folder, name);
+        let done = spelt(parent, name).and_then(|name| Ok((name, spelt(newparent, newname)?)));
+        let done = done.and_then(|(name, newname)| {
             let rename = |state: &mut State| {
-                state.disk.rename((parent.0, name), (newparent.0, newname)).ok_or(Errno::ENOENT)
+                state.disk.rename((parent.0, &name), (newparent.0, &newname)).ok_or(Errno::ENOENT)
             };
-            self.0.step(Operation::Rename, |disk| child_path(disk, newparent, newname), rename)
+            self.0.step(Operation::Rename, |disk| child_path(disk, newparent, &newname), rename)
         });
         answer_empty(done, reply);
     }
