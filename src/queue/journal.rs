@@ -6,7 +6,7 @@
 
 use super::record::Entry;
 use crate::ground::clock::{SharedClock, day_utc};
-use crate::ground::durable::AppendFile;
+use crate::ground::durable::{self, AppendFile};
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,10 @@ pub struct Position {
 pub struct Journal {
     folder: PathBuf,
     clock: SharedClock,
+    /// Of the last file that was tried.
     number: u64,
+    /// Of the last file that could be opened.
+    opened: u64,
     day: String,
     file: Option<AppendFile>,
 }
@@ -36,7 +39,14 @@ impl Journal {
     /// Opens the journal in `folder`. Its first line begins a new file, so a torn tail is never appended to.
     pub fn open(folder: &Path, clock: SharedClock) -> Result<Journal> {
         let number = files(folder)?.last().map_or(0, |(number, _)| *number);
-        Ok(Journal { folder: folder.to_owned(), clock, number, day: String::new(), file: None })
+        Ok(Journal {
+            folder: folder.to_owned(),
+            clock,
+            number,
+            opened: number,
+            day: String::new(),
+            file: None,
+        })
     }
 
     /// Appends whole lines and waits until they are on stable storage. When the file fails, once more to a new
@@ -58,6 +68,7 @@ impl Journal {
             self.number += 1;
             let path = self.folder.join(format!("{:06}_{day}.log", self.number));
             self.file = Some(AppendFile::open(&path)?);
+            self.opened = self.number;
             self.day = day;
         }
         match &mut self.file {
@@ -69,7 +80,7 @@ impl Journal {
     /// Where the next line will go.
     pub fn position(&self) -> Position {
         let offset = self.file.as_ref().map_or(u64::MAX, |file| file.good_length());
-        Position { number: self.number, offset }
+        Position { number: self.opened, offset }
     }
 
     /// Removes files of days before `before_ms` in which nothing is owed any more. `is_settled` is told whether
@@ -98,18 +109,28 @@ impl Journal {
 }
 
 /// Hands every entry after `from` to `take`, oldest first; returns how many.
+///
+/// What is read may have been written by a run that was killed before it could sync. Its ids are known from now on,
+/// and known ids are acknowledged without another line, so they are made what they look like first.
 pub fn replay(
     folder: &Path,
     from: Option<&Position>,
     mut take: impl FnMut(Entry) -> Result<()>,
 ) -> Result<usize> {
     let mut count = 0;
-    for (number, path) in files(folder)? {
+    let files = files(folder)?;
+    let last = files.last().map_or(0, |(number, _)| *number);
+    // A position beyond the last file is of files that are gone; their numbers are given out again.
+    let from = from.filter(|from| from.number <= last);
+    durable::sync_folder(folder).with_context(|| format!("could not sync {}", folder.display()))?;
+    for (number, path) in files {
         let offset = match from {
             Some(from) if number < from.number => continue,
             Some(from) if number == from.number => from.offset,
             _ => 0,
         };
+        let synced = File::open(&path).and_then(|file| file.sync_data());
+        synced.with_context(|| format!("could not sync {}", path.display()))?;
         read_file(&path, offset, &mut |entry| {
             count += 1;
             take(entry)

@@ -59,7 +59,6 @@ fn saved_as(file: &str) -> SavedAs {
     SavedAs { file: file.into(), sha256: "ab".into(), bytes: 3 }
 }
 
-/// Makes sled's file one of another version.
 /// sled lets go of its lock in a thread of its own, a moment after it was dropped.
 fn open_sled(data_dir: &Path) -> sled::Db {
     for _ in 0..500 {
@@ -73,6 +72,7 @@ fn open_sled(data_dir: &Path) -> sled::Db {
     panic!("the lock of {} is not let go", data_dir.display())
 }
 
+/// Makes sled's file one of another version.
 fn make_foreign(data_dir: &Path) {
     let db = open_sled(data_dir);
     let meta = &br#"{"format":999,"position":null,"counts":null}"#[..];
@@ -237,6 +237,23 @@ fn a_torn_journal_line_is_passed_over_and_the_rest_is_kept() {
     drop(queue);
     std::fs::remove_dir_all(bench.path().join("queue")).unwrap();
     assert_eq!(bench.open().counts().waiting, 2);
+}
+
+/// The journal's folder was emptied by somebody; sled remembers a place in files that are gone, and the power cut took
+/// what sled heard since.
+#[test]
+fn a_place_in_files_that_are_gone_hides_no_new_file() {
+    let bench = Bench::new();
+    for name in ["a", "b"] {
+        let queue = bench.open();
+        queue.accept(submission(&[name])).unwrap();
+        queue.close();
+    }
+    let db = std::fs::read(bench.path().join("queue/db")).unwrap();
+    std::fs::remove_dir_all(bench.path().join("journal")).unwrap();
+    bench.open().accept(submission(&["c"])).unwrap();
+    std::fs::write(bench.path().join("queue/db"), db).unwrap();
+    assert_eq!(bench.open().counts().waiting, 3);
 }
 
 #[test]

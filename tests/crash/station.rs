@@ -181,9 +181,8 @@ impl BoxProcess {
 
     /// SIGTERM, and waits for the orderly end.
     pub fn terminate(mut self) -> (ExitStatus, String) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        let id = rustix::process::Pid::from_raw(id).unwrap();
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let _ = rustix::process::kill_process(id.unwrap(), rustix::process::Signal::TERM);
         let deadline = Deadline::after(PATIENCE);
         let status = loop {
             match self.child.try_wait().unwrap() {

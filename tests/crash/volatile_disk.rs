@@ -21,6 +21,7 @@
 //! `sync_file_range` and `syncfs` never reach a FUSE file system, so they save nothing here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use tubox::ground::random::SharedRandom;
 
 pub const ROOT: u64 = 1;
@@ -269,6 +270,20 @@ impl Disk {
                 set_name(&mut node.safe_names, edit);
             }
         }
+    }
+
+    /// Writes all files to `folder`, to look at them.
+    pub fn write_to(&self, folder: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        for node in self.nodes.values() {
+            let path = folder.join(node.path.trim_start_matches('/'));
+            match node.kind {
+                Kind::Folder => std::fs::create_dir_all(path)?,
+                Kind::File => std::fs::write(path, &node.bytes)?,
+                Kind::Socket => {}
+            }
+        }
+        Ok(())
     }
 
     /// The disk after an orderly end: all is safe.

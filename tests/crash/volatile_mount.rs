@@ -178,24 +178,26 @@ impl VolatileMount {
         self.shared.lock().disk.clone()
     }
 
-    /// Waits until `look` is true of the disk; false after `limit`, or when the power has gone.
-    pub fn wait_until(&self, limit: Duration, mut look: impl FnMut(&Disk) -> bool) -> bool {
+    /// Waits until the power has gone; false after `limit`.
+    pub fn wait_for_cut(&self, limit: Duration) -> bool {
+        self.wait_until(limit, |levers| levers.is_cut)
+    }
+
+    /// Waits until there have been `count` more operations, or for `limit`.
+    pub fn wait_for_steps(&self, count: usize, limit: Duration) {
+        let until = self.steps().len() + count;
+        self.wait_until(limit, |levers| levers.is_cut || levers.steps.len() >= until);
+    }
+
+    fn wait_until(&self, limit: Duration, look: impl Fn(&Levers) -> bool) -> bool {
         let deadline = Deadline::after(limit);
         let mut state = self.shared.lock();
-        loop {
-            if look(&state.disk) {
-                return true;
-            }
-            let Some(left) = deadline.remaining().filter(|_| !state.levers.is_cut) else { return false };
+        while !look(&state.levers) {
+            let Some(left) = deadline.remaining() else { return false };
             let waited = self.shared.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
-    }
-
-    /// Waits until the power has gone; false after `limit`.
-    pub fn wait_for_cut(&self, limit: Duration) -> bool {
-        self.wait_until(limit, |_| false);
-        self.shared.lock().levers.is_cut
+        true
     }
 }
 
