@@ -247,7 +247,9 @@ pub(super) fn sweep_temporary_files(folder: &Path) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::export::{Selection, export};
     use super::super::name::tests::facts;
+    use super::super::watch::Unwatched;
     use super::super::whole::tests::smallest;
     use super::super::{Album, NotKept};
     use super::*;
@@ -330,10 +332,22 @@ mod tests {
         assert_eq!(second.saved_on(DAY).unwrap().len(), 4);
         assert_eq!(second.find(&facts("c")).unwrap().unwrap().file, saved[2]);
         assert_eq!(second.find(&facts("x")).unwrap(), None);
-        let verified = super::super::verify::verify(folder.path(), &mut super::super::watch::Unwatched);
+        let verified = super::super::verify::verify(folder.path(), &mut Unwatched);
         assert!(verified.is_ok_and(|verified| verified.good == 4));
+        let stick = tempfile::tempdir().unwrap();
+        let selection =
+            Selection { since: Some(DAY.into()), until: Some(DAY.into()), ..Selection::default() };
+        let report = export(folder.path(), stick.path(), &selection, 0, &mut Unwatched);
+        assert_eq!((report.is_safe_to_pull(), report.copied), (true, 4), "{report:?}");
+        let folders = ["2026-11-21_03", "2026-11-21_02", DAY];
+        assert_eq!(super::super::catalogue::days(stick.path()).unwrap(), folders);
         std::fs::write(folder.path().join("2026-11-21_02/.x~1.part"), b"").unwrap();
         assert_eq!(second.repair([DAY]).unwrap(), 1);
+        // A folder that was taken away hides no later one.
+        std::fs::remove_dir_all(folder.path().join(DAY)).unwrap();
+        let third = small(folder.path());
+        assert_eq!(third.find(&facts("c")).unwrap().unwrap().file, saved[2]);
+        assert_eq!(third.find(&facts("a")).unwrap(), None);
     }
 
     #[test]

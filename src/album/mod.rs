@@ -7,7 +7,8 @@
 //! same time are committed together. Whatever breaks between two moves leaves either a temporary file,
 //! which the next start sweeps, or a whole picture without a row, which [`Album::find`] adopts.
 //!
-//! A day that outgrows its folder goes on in `2026-11-22_02`, with lists of its own.
+//! A day that outgrows its folder goes on in `2026-11-22_02`, with lists of its own: every file system gets the
+//! folders that FAT can hold, because the pictures will be copied onto one.
 //!
 //! The file name follows from the job alone (time of submission and media_id), so the same id can never make a
 //! second file. The album works without the queue: [`verify`] and [`export`] run on a pulled card elsewhere. It
@@ -55,7 +56,7 @@ const COMMIT_BATCH_MAX: usize = 64;
 const COMPANY_WAIT_MIN: Duration = Duration::from_millis(25);
 const COMPANY_WAIT_MAX: Duration = Duration::from_millis(250);
 
-/// A folder of FAT32 has 65,536 entries, and a name as long as ours takes up to 18 of them.
+/// A folder of FAT32 has 65,536 entries of 32 bytes, and the longest of our names takes 21 of them.
 const PICTURES_A_FOLDER_MAX: usize = 3000;
 const FOLDERS_A_DAY_MAX: u32 = 99;
 
@@ -106,10 +107,25 @@ pub struct Album {
     /// How long the last commit took: so long it is worth waiting for company.
     last_commit: Mutex<Duration>,
     days: Mutex<HashMap<String, DayFolder>>,
-    /// By day: number of the folder that is being filled, and how much is in it.
-    filling: Mutex<HashMap<String, (u32, usize)>>,
+    /// By day.
+    filling: Mutex<HashMap<String, Filling>>,
     pictures_a_folder: usize,
     commits: GroupCommit<WholePicture, Result<Saved>>,
+}
+
+/// The last folder of a day: its number, and how many names are in it.
+struct Filling {
+    part: u32,
+    names: usize,
+}
+
+impl Filling {
+    fn of(root: &Path, day: &str) -> Filling {
+        let path = |part: u32| root.join(name::folder_name(day, part));
+        // People may have taken an earlier one away.
+        let part = (1..=FOLDERS_A_DAY_MAX).rev().find(|part| path(*part).is_dir()).unwrap_or(1);
+        Filling { part, names: std::fs::read_dir(path(part)).map_or(0, Iterator::count) }
+    }
 }
 
 impl Album {
@@ -198,40 +214,37 @@ impl Album {
 
     /// The folders of a day that are there, in the order in which they were filled.
     fn folders_of(&self, day: &str) -> Vec<String> {
-        let folders = (1..=FOLDERS_A_DAY_MAX).map(|part| name::folder_name(day, part));
-        folders.take_while(|folder| self.root.join(folder).is_dir()).collect()
+        let last = self.filling(day, |filling| filling.part);
+        let folders = (1..=last).map(|part| name::folder_name(day, part));
+        folders.filter(|folder| self.root.join(folder).is_dir()).collect()
     }
 
     /// The folder of `day` that takes the next picture.
     fn folder_to_fill(&self, day: &str) -> String {
-        let mut filling = self.filling.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if filling.len() > OPEN_DAYS_MAX {
-            filling.clear();
-        }
-        let (part, count) = filling.entry(day.to_owned()).or_insert_with(|| self.last_folder(day));
-        if *count >= self.pictures_a_folder && *part < FOLDERS_A_DAY_MAX {
-            (*part, *count) = (*part + 1, 0);
-        }
-        name::folder_name(day, *part)
-    }
-
-    /// The number of the last folder of `day`, and how many names are in it.
-    fn last_folder(&self, day: &str) -> (u32, usize) {
-        let folders = self.folders_of(day);
-        let count = folders
-            .last()
-            .and_then(|last| std::fs::read_dir(self.root.join(last)).ok())
-            .map_or(0, Iterator::count);
-        (u32::try_from(folders.len()).unwrap_or(1).max(1), count)
+        let part = self.filling(day, |filling| {
+            if filling.names >= self.pictures_a_folder && filling.part < FOLDERS_A_DAY_MAX {
+                *filling = Filling { part: filling.part + 1, names: 0 };
+            }
+            filling.part
+        });
+        name::folder_name(day, part)
     }
 
     fn count_kept(&self, folder: &str, count: usize) {
-        let mut filling = self.filling.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some((part, filled)) = filling.get_mut(name::day_of(folder))
-            && name::folder_name(name::day_of(folder), *part) == folder
-        {
-            *filled += count;
+        let day = name::day_of(folder);
+        self.filling(day, |filling| {
+            if name::folder_name(day, filling.part) == folder {
+                filling.names += count;
+            }
+        });
+    }
+
+    fn filling<T>(&self, day: &str, work: impl FnOnce(&mut Filling) -> T) -> T {
+        let mut days = self.filling.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if days.len() > OPEN_DAYS_MAX && !days.contains_key(day) {
+            days.clear();
         }
+        work(days.entry(day.to_owned()).or_insert_with(|| Filling::of(&self.root, day)))
     }
 
     /// Gives a whole picture its name and its rows; returns when all of it is on stable storage.

@@ -1,6 +1,7 @@
 //! The operator's way to the pictures: days, rows, thumbnails, files, positions. An address names a day and
 //! a file; both are looked up in the manifests, and what is opened is what was found there. Whatever takes long
-//! to send goes out while it is read and holds a place, of which there are few.
+//! to send goes out while it is read and holds a place, of which there are few. A day that went on in another
+//! folder (`2026-11-22_02`) is shown as another day.
 
 use super::super::answer::Answer;
 use super::super::visit::{Visit, form_pairs};
