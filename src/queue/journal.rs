@@ -29,8 +29,8 @@ pub struct Journal {
     clock: SharedClock,
     /// Of the last file that was tried.
     number: u64,
-    /// Of the last file that could be opened.
-    opened: u64,
+    /// Of the last file that holds a line.
+    written: u64,
     day: String,
     file: Option<AppendFile>,
 }
@@ -43,22 +43,32 @@ impl Journal {
             folder: folder.to_owned(),
             clock,
             number,
-            opened: number,
+            written: number,
             day: String::new(),
             file: None,
         })
     }
 
     /// Appends whole lines and waits until they are on stable storage. When the file fails, once more to a new
-    /// one.
+    /// one. Without lines it tries whether they could be.
     pub fn append(&mut self, lines: &str) -> io::Result<()> {
         match self.append_once(lines) {
             Ok(()) => Ok(()),
             Err(error) => {
                 log::warn!("could not write to the journal: {error}; beginning a new file");
-                self.file = None;
-                self.append_once(lines).inspect_err(|_| self.file = None)
+                self.leave_file();
+                self.append_once(lines).inspect_err(|_| self.leave_file())
             }
+        }
+    }
+
+    /// A file that failed is never written to again. One in which nothing counts is taken away, so that a disk that
+    /// fails for days does not fill with them.
+    fn leave_file(&mut self) {
+        if let Some(file) = self.file.take()
+            && file.good_length() == 0
+        {
+            let _ = std::fs::remove_file(file.path());
         }
     }
 
@@ -67,20 +77,21 @@ impl Journal {
         if self.file.as_ref().is_none_or(|file| file.is_spent()) || self.day != day {
             self.number += 1;
             let path = self.folder.join(format!("{:06}_{day}.log", self.number));
-            self.file = Some(AppendFile::open(&path)?);
-            self.opened = self.number;
+            self.file = None;
+            let opened = AppendFile::open(&path).inspect_err(|_| drop(std::fs::remove_file(&path)));
+            self.file = Some(opened?);
             self.day = day;
         }
-        match &mut self.file {
-            Some(file) => file.append(lines.as_bytes()),
-            None => Err(io::Error::other("no journal file is open")),
-        }
+        let file = self.file.as_mut().ok_or_else(|| io::Error::other("no journal file is open"))?;
+        file.append(lines.as_bytes())?;
+        self.written = self.number;
+        Ok(())
     }
 
     /// Where the next line will go.
     pub fn position(&self) -> Position {
-        let offset = self.file.as_ref().map_or(u64::MAX, |file| file.good_length());
-        Position { number: self.opened, offset }
+        let file = self.file.as_ref().filter(|_| self.written == self.number);
+        Position { number: self.written, offset: file.map_or(u64::MAX, AppendFile::good_length) }
     }
 
     /// Removes files of days before `before_ms` in which nothing is owed any more. `is_settled` is told whether

@@ -143,6 +143,8 @@ pub struct Queue {
     options: QueueOptions,
     intake: GroupCommit<Submission, Result<Accepted, Refused>>,
     journal: Mutex<Journal>,
+    /// Why the last lines could not be written, until some can.
+    ailment: Mutex<Option<Refused>>,
     inner: Mutex<Inner>,
     bell: Bell,
 }
@@ -179,6 +181,7 @@ impl Queue {
             options,
             intake: GroupCommit::new(COMMIT_BATCH_MAX),
             journal: Mutex::new(journal),
+            ailment: Mutex::default(),
             inner: Mutex::new(Inner {
                 store,
                 is_damaged: false,
@@ -210,9 +213,7 @@ impl Queue {
         let lines: String = plan.entries.iter().map(Entry::to_line).collect();
         // Held until sled has the entries too, so that a position never lies beyond what sled knows.
         let mut journal = self.journal_lock();
-        if let Err(error) = journal.append(&lines) {
-            let refused =
-                if durable::is_no_room(&error) { Refused::NoRoom } else { Refused::Disk(error.to_string()) };
+        if let Err(refused) = self.append(&mut journal, &lines) {
             log::error!("{refused}");
             let receipts: HashSet<&str> = plan.entries.iter().map(|entry| entry.receipt.as_str()).collect();
             // Answers that name a receipt of this very batch fall with it.
@@ -225,6 +226,14 @@ impl Queue {
         self.with_store(|store, _| plan.entries.iter().try_for_each(|entry| store.insert(entry)));
         self.bell.ring();
         answers
+    }
+
+    fn append(&self, journal: &mut Journal, lines: &str) -> Result<(), Refused> {
+        let done = journal.append(lines).map_err(|error| {
+            if durable::is_no_room(&error) { Refused::NoRoom } else { Refused::Disk(error.to_string()) }
+        });
+        *self.ailment() = done.clone().err();
+        done
     }
 
     /// What the journal would have to say about one submission.
@@ -362,21 +371,28 @@ impl Queue {
         self.with_store(|store, _| store.oldest_deadline_ms())?
     }
 
-    /// Whether a submission could be taken now: journal writable and room for it.
+    /// Whether a submission could be taken now: journal writable, as far as is known, and room for it.
     pub fn can_accept(&self) -> Result<(), Refused> {
         let free =
             durable::free_bytes(&self.options.data_dir).map_err(|error| Refused::Disk(error.to_string()))?;
-        if free < self.options.reserve_bytes { Err(Refused::NoRoom) } else { Ok(()) }
+        if free < self.options.reserve_bytes {
+            return Err(Refused::NoRoom);
+        }
+        self.ailment().clone().map_or(Ok(()), Err)
     }
 
     /// Housekeeping, called every few seconds: makes durable what sled alone holds, opens sled again after it
-    /// failed, lets expired receipts go.
+    /// failed, tries a journal that failed, lets expired receipts go.
     ///
     /// On a full disk it does nothing: sled would fail and then stay so, and what it holds in memory is of more use.
     pub fn tend(&self, saved: &SavedLookup<'_>) {
         let free = durable::free_bytes(&self.options.data_dir).unwrap_or(u64::MAX);
         if free < self.options.reserve_bytes / 2 {
             return;
+        }
+        let is_ailing = self.ailment().is_some();
+        if is_ailing && self.append(&mut self.journal_lock(), "").is_ok() {
+            log::warn!("the journal can be written again");
         }
         self.reopen_if_sick(saved);
         let position = self.journal_lock().position();
@@ -477,6 +493,10 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn ailment(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.ailment.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn journal_lock(&self) -> MutexGuard<'_, Journal> {

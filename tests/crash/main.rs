@@ -18,6 +18,7 @@
 
 mod fat;
 mod full_disk;
+mod ill_disk;
 mod killed;
 mod loop_disk;
 mod power_cut;
@@ -26,6 +27,7 @@ mod single_fault;
 mod small_for_ever;
 mod station;
 mod thrift;
+mod volatile_calls;
 mod volatile_disk;
 mod volatile_mount;
 
