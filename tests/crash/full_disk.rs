@@ -47,7 +47,7 @@ fn a_full_disk_stops_downloads_then_submissions_and_all_goes_on_when_it_is_empti
     }
     let image = folder.path().join("image");
     format_ext4(&image, DISK_BYTES);
-    let disk = LoopDisk::mount(&image, &folder.path().join("disk")).unwrap();
+    let disk = LoopDisk::mount("ext4", &image, &folder.path().join("disk")).unwrap();
     let station = Station::new(1);
     let places = Places::below(&disk.at);
     let settings = [("LIMITS_MIN_FREE_BYTES", &*FREE_MIN.to_string())];

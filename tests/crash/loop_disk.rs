@@ -1,17 +1,17 @@
-//! An ext4 in a file, mounted through a loop device.
+//! A file system in a file, mounted through a loop device.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An ext4, mounted for as long as this lives.
+/// A file system, mounted for as long as this lives.
 pub struct LoopDisk {
     pub at: PathBuf,
 }
 
 impl LoopDisk {
-    pub fn mount(image: &Path, at: &Path) -> Result<LoopDisk, String> {
+    pub fn mount(kind: &str, image: &Path, at: &Path) -> Result<LoopDisk, String> {
         std::fs::create_dir_all(at).unwrap();
-        run("mount", &["-t", "ext4", "-o", "loop", &text(image), &text(at)])
+        run("mount", &["-t", kind, "-o", "loop", &text(image), &text(at)])
             .map(|()| LoopDisk { at: at.to_owned() })
     }
 }
@@ -32,13 +32,19 @@ pub fn format_ext4(image: &Path, bytes: u64) {
     run("mke2fs", &["-q", "-F", "-t", "ext4", "-m", "0", &text(image)]).unwrap();
 }
 
+/// Makes `image` an empty FAT32 of `bytes`.
+pub fn format_fat(image: &Path, bytes: u64) -> Result<(), String> {
+    std::fs::File::create(image).unwrap().set_len(bytes).unwrap();
+    run("mkfs.vfat", &["-F", "32", &text(image)])
+}
+
 /// Whether it works here; says so where it does not.
 pub fn can_loop_mount() -> bool {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
     std::fs::File::create(&image).unwrap().set_len(2 << 20).unwrap();
     let made = run("mke2fs", &["-q", "-F", "-t", "ext4", &text(&image)]);
-    let mounted = made.and_then(|()| LoopDisk::mount(&image, &folder.path().join("disk")));
+    let mounted = made.and_then(|()| LoopDisk::mount("ext4", &image, &folder.path().join("disk")));
     if let Err(why) = &mounted {
         eprintln!(
             "\n*** SKIPPED: this test mounts an ext4 in a file (root, mke2fs, loop devices): {why} ***\n"

@@ -189,7 +189,8 @@ impl Scene<'_> {
         mount.be_deaf(self.setup.deaf);
         let volatile = mount.mount(self.volatile).unwrap();
         let is_ext4 = self.setup.ground == Ground::Ext4;
-        let ext4 = is_ext4.then(|| LoopDisk::mount(&self.volatile.join("image"), self.folder).unwrap());
+        let ext4 =
+            is_ext4.then(|| LoopDisk::mount("ext4", &self.volatile.join("image"), self.folder).unwrap());
         (mount, Mounts { _ext4: ext4, _volatile: volatile })
     }
 

@@ -128,7 +128,7 @@ fn days(pictures: &Path) -> Vec<String> {
     entries
         .iter()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.len() == 10)
+        .filter(|name| !name.starts_with('.'))
         .collect()
 }
 
