@@ -41,7 +41,7 @@ use day::DayFolder;
 use incoming::InHand;
 use manifest::Row;
 use stable::Volume;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -107,6 +107,8 @@ pub struct Album {
     /// How long the last commit took: so long it is worth waiting for company.
     last_commit: Mutex<Duration>,
     days: Mutex<HashMap<String, DayFolder>>,
+    /// Days that need not be repaired any more.
+    repaired: Mutex<HashSet<String>>,
     /// By day.
     filling: Mutex<HashMap<String, Filling>>,
     pictures_a_folder: usize,
@@ -143,6 +145,7 @@ impl Album {
             in_hand: Arc::default(),
             last_commit: Mutex::default(),
             days,
+            repaired: Mutex::default(),
             filling: Mutex::default(),
             pictures_a_folder: PICTURES_A_FOLDER_MAX,
             commits,
@@ -162,20 +165,37 @@ impl Album {
 
     /// Removes what an interrupted run left in the folders of `days` (`2026-11-22`): temporary files, damaged lines,
     /// hashes whose line is missing. Returns the number of temporary files removed.
+    ///
+    /// Whatever else touches a day has this done to it first, once a run, so no list of days need be complete.
     pub fn repair<'a>(&self, days: impl IntoIterator<Item = &'a str>) -> Result<usize> {
         let mut swept = 0;
-        for folder in days.into_iter().flat_map(|day| self.folders_of(day)) {
+        for day in days {
+            swept += self.repair_once(day)?;
+        }
+        Ok(swept)
+    }
+
+    /// Before the first download of a day: its temporary files are an earlier run's as yet.
+    fn repair_once(&self, day: &str) -> Result<usize> {
+        let mut repaired = self.repaired.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if repaired.contains(day) {
+            return Ok(0);
+        }
+        let mut swept = 0;
+        for folder in self.folders_of(day) {
             swept += day::sweep_temporary_files(&self.root.join(&folder))?;
             self.with_day(&folder, |_| Ok(()))?;
         }
+        repaired.insert(day.to_owned());
         Ok(swept)
     }
 
     /// The picture of `facts`, if it is kept already. A whole file that lacks its manifest row (the power went
     /// between the two) is hashed and given one.
     pub fn find(&self, facts: &Facts) -> Result<Option<Saved>> {
-        let names = name::candidates(facts);
-        for folder in self.folders_of(&day_utc(facts.submitted_ms)) {
+        let (day, names) = (day_utc(facts.submitted_ms), name::candidates(facts));
+        self.repair_once(&day)?;
+        for folder in self.folders_of(&day) {
             let path = self.root.join(&folder);
             if !names.iter().any(|name| path.join(name).exists()) {
                 continue;
@@ -191,6 +211,7 @@ impl Album {
     /// All that the manifests of `day` list, by media_id.
     pub fn saved_on(&self, day: &str) -> Result<HashMap<MediaId, Saved>> {
         let mut saved = HashMap::new();
+        self.repair_once(day)?;
         for folder in self.folders_of(day) {
             let path = self.root.join(&folder).join(manifest::MANIFEST_FILE);
             let rows = if path.exists() { manifest::read(&path)? } else { Vec::new() };
@@ -202,7 +223,9 @@ impl Album {
 
     /// Opens a temporary file for the picture of `facts`.
     pub fn begin(&self, facts: Facts) -> Result<Incoming> {
-        let folder = self.folder_to_fill(&day_utc(facts.submitted_ms));
+        let day = day_utc(facts.submitted_ms);
+        self.repair_once(&day)?;
+        let folder = self.folder_to_fill(&day);
         let path = self.root.join(&folder);
         if !path.is_dir() {
             std::fs::create_dir_all(&path)

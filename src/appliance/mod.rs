@@ -190,8 +190,8 @@ fn open_rooms(
     random: &SharedRandom,
 ) -> Result<(Rooms, Arc<OutboundDoor>)> {
     let album = Arc::new(Album::open(&config.pictures_dir, config.drain.picture_bytes_max, clock.clone())?);
-    repair_recent_days(&album, clock)?;
     let queue = Arc::new(open_queue(config, &album, clock, random)?);
+    repair_days(&album, &queue, clock)?;
     let outbound = Arc::new(open_outbound(config, clock, random)?);
     let wechat = Arc::new(WeChat::open(WeChatOptions {
         app_id: config.wechat.app_id.clone(),
@@ -316,8 +316,11 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn repair_recent_days(album: &Album, clock: &SharedClock) -> Result<()> {
-    let days: Vec<String> = (0..=REPAIR_DAYS).map(|back| day_utc(clock.wall_ms() - back * DAY_MS)).collect();
+/// The days that the last run can have left half-done: those of ids that are owed, however long the box was off, and
+/// the last ones in any case. No other day is read.
+fn repair_days(album: &Album, queue: &Queue, clock: &SharedClock) -> Result<()> {
+    let mut days = queue.days_owed();
+    days.extend((0..=REPAIR_DAYS).map(|back| day_utc(clock.wall_ms() - back * DAY_MS)));
     let swept = album.repair(days.iter().map(String::as_str))?;
     if swept > 0 {
         log::info!("removed {swept} unfinished downloads of an earlier run");

@@ -18,7 +18,7 @@ mod store;
 pub use record::{Failed, JobState, ReceiptView, Submission};
 
 use crate::ground::bell::Bell;
-use crate::ground::clock::SharedClock;
+use crate::ground::clock::{SharedClock, day_utc};
 use crate::ground::commit::GroupCommit;
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
@@ -46,8 +46,10 @@ const REPLAY_BATCH: usize = 10_000;
 /// Openings that fail although there is room on the disk, before sled's folder is set aside.
 const STUCK_AFTER: u32 = 6;
 
+const DAY_MS: i64 = 86_400_000;
+
 /// How long receipts of settled submissions are kept.
-const RECEIPT_LIFE_MS: i64 = 30 * 86_400_000;
+const RECEIPT_LIFE_MS: i64 = 30 * DAY_MS;
 
 /// What the room needs to know.
 pub struct QueueOptions {
@@ -364,6 +366,13 @@ impl Queue {
         let counts =
             self.with_store(|store, claimed| Ok(Counts { claimed: claimed.len() as u64, ..store.counts() }));
         counts.unwrap_or_default()
+    }
+
+    /// The days (`2026-11-22`) on which ids came that are still owed; just after opening, all of them. Only their
+    /// pictures can have been in hand when the last run ended.
+    pub fn days_owed(&self) -> Vec<String> {
+        let days = self.with_store(|store, _| store.days_owed()).unwrap_or_default();
+        days.into_iter().map(|day| day_utc(day * DAY_MS)).collect()
     }
 
     /// Wall-clock milliseconds of the deadline that comes first; `None` when nothing waits.

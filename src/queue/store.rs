@@ -14,7 +14,7 @@
 
 use super::journal::Position;
 use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView, Submission};
-use super::{Claim, Counts};
+use super::{Claim, Counts, DAY_MS};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result, bail};
@@ -339,6 +339,18 @@ impl Store {
             }
         }
         Ok(list)
+    }
+
+    /// The days on which ids came that are still owed, as far as they are sure; numbered from the epoch.
+    pub fn days_owed(&self) -> Result<Vec<i64>> {
+        let (mut days, mut from) = (Vec::new(), 1);
+        while let Some(entry) = self.ready.range(timed_key(from, &[])..).next() {
+            let submitted_ms = time_of(&entry?.0)? - self.deadline_ms;
+            let day = submitted_ms.div_euclid(DAY_MS);
+            days.push(day);
+            from = (day + 1) * DAY_MS + self.deadline_ms;
+        }
+        Ok(days)
     }
 
     pub fn oldest_deadline_ms(&self) -> Result<Option<i64>> {

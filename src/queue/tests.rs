@@ -155,6 +155,24 @@ fn every_end_is_on_the_receipt_and_failed_ids_can_be_put_back() {
 }
 
 #[test]
+fn the_days_of_what_is_owed_are_known() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    assert!(queue.days_owed().is_empty());
+    for (days, ids) in [(0, ["a", "b"]), (1, ["done", "given-up"]), (3, ["c", "d"])] {
+        bench.clock.set_wall_ms(NOW_MS + days * 86_400_000);
+        queue.accept(submission(&ids)).unwrap();
+    }
+    let claims: Vec<Claim> = std::iter::from_fn(|| queue.claim()).collect();
+    assert_eq!(claims.len(), 6);
+    queue.complete(&id("done"), &saved_as("f"));
+    queue.fail(&id("given-up"), "fake-id", "");
+    queue.postpone(&id("c"), Duration::from_secs(10), None);
+    drop(queue);
+    assert_eq!(bench.open().days_owed(), ["2026-11-21", "2026-11-24"]);
+}
+
+#[test]
 fn a_full_queue_refuses_and_keeps_nothing_of_it() {
     let bench = Bench::new();
     let queue = bench.open();

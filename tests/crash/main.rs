@@ -25,6 +25,7 @@ mod power_cut;
 mod promises;
 mod single_fault;
 mod small_for_ever;
+mod start;
 mod station;
 mod thrift;
 mod volatile_calls;
