@@ -1,7 +1,7 @@
 //! The album: what has been kept. The pictures folder with a folder a day, each with its manifest and its
 //! hashes; the only room that writes pictures.
 //!
-//! A picture comes in three moves. [`Album::begin`] opens a hidden temporary file in the day's folder;
+//! A picture is announced ([`Album::expect`]) and comes in three moves. [`Album::begin`] opens a hidden temporary file in the day's folder;
 //! [`Incoming::finish`] looks at the bytes (type, end marker, size); [`Album::commit`] syncs them, gives the final
 //! name, syncs the folder, and appends the manifest row and the SHA256SUMS line. Pictures that are ready at about the
 //! same time are committed together. Whatever breaks between two moves leaves either a temporary file,
@@ -221,8 +221,13 @@ impl Album {
         Ok(saved)
     }
 
+    /// Says that a picture is going to come: commits wait a little for it. To be asked for before it is fetched.
+    pub fn expect(&self) -> Expected {
+        Expected(InHand::one_of(&self.in_hand))
+    }
+
     /// Opens a temporary file for the picture of `facts`.
-    pub fn begin(&self, facts: Facts) -> Result<Incoming> {
+    pub fn begin(&self, facts: Facts, expected: Expected) -> Result<Incoming> {
         let day = day_utc(facts.submitted_ms);
         self.repair_once(&day)?;
         let folder = self.folder_to_fill(&day);
@@ -232,7 +237,7 @@ impl Album {
                 .and_then(|()| durable::sync_folder(&self.root))
                 .with_context(|| format!("could not make the day's folder {}", path.display()))?;
         }
-        Incoming::create(&self.root, folder, facts, self.picture_bytes_max, InHand::one_of(&self.in_hand))
+        Incoming::create(&self.root, folder, facts, self.picture_bytes_max, expected.0)
     }
 
     /// The folders of a day that are there, in the order in which they were filled.
@@ -351,6 +356,9 @@ fn same_error(error: &anyhow::Error) -> anyhow::Error {
         None => anyhow::anyhow!("{error:#}"),
     }
 }
+
+/// A picture that is going to come, for as long as this lives.
+pub struct Expected(InHand);
 
 impl Row {
     fn saved(&self, day: &str) -> Saved {

@@ -179,10 +179,11 @@ impl Collector {
         if let Some(saved) = self.rooms.album.find(&facts).map_err(|error| disk_fault_of(&error))? {
             return Ok(saved_as(saved));
         }
+        let expected = self.rooms.album.expect();
         let mut media = self.rooms.wechat.fetch(&claim.media_id)?;
         // WeChat's answer may have told the true time just now.
         facts.clock_trusted |= self.stamp_is_right(claim, claimed_at);
-        let mut incoming = self.rooms.album.begin(facts).map_err(|error| disk_fault_of(&error))?;
+        let mut incoming = self.rooms.album.begin(facts, expected).map_err(|error| disk_fault_of(&error))?;
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             match media.read(&mut buffer)? {
