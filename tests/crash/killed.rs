@@ -30,10 +30,10 @@ fn a_killed_box_loses_nothing_that_was_acknowledged() {
         one_folder(&station, folder.path(), (rounds - figures.rounds).min(ROUNDS_A_FOLDER), &mut figures);
     }
     eprintln!(
-        "{} kills, {} ids acknowledged, broken promises (lost, double, half): {}",
+        "{} kills, {} ids acknowledged: {}",
         figures.rounds,
         figures.acknowledged,
-        figures.broken.len()
+        promises::tally(&figures.broken)
     );
     assert!(
         figures.acknowledged as u64 >= rounds,

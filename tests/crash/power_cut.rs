@@ -92,12 +92,12 @@ fn a_power_cut_on_ext4_loses_nothing_that_was_acknowledged() {
 fn survive(setup: Setup, cuts: u64) {
     let figures = run(cuts, setup, campaign("CAMPAIGN_SEED", 1));
     eprintln!(
-        "{:?}: {} power cuts ({} of them while starting), {} ids acknowledged, broken promises: {}",
+        "{:?}: {} power cuts ({} of them while starting), {} ids acknowledged: {}",
         setup.ground,
         figures.cuts,
         figures.cuts_while_starting,
         figures.acknowledged,
-        figures.broken.len()
+        promises::tally(&figures.broken)
     );
     assert!(figures.broken.is_empty(), "{}", figures.broken.join("\n"));
     assert!(figures.cuts >= cuts);

@@ -8,6 +8,18 @@ use std::process::Command;
 /// What is wrong, in words; empty when all is well.
 pub type Broken = Vec<String>;
 
+const LOST: &str = "was acknowledged and is no picture";
+const DOUBLE: &str = "has two files";
+const HALF: &str = "bytes right";
+
+/// The figures of a campaign.
+pub fn tally(broken: &[String]) -> String {
+    let count = |part: &str| broken.iter().filter(|broken| broken.contains(part)).count();
+    let (lost, double, half) = (count(LOST), count(DOUBLE), count(HALF));
+    let other = broken.len().saturating_sub(lost + double + half);
+    format!("lost {lost}, double {double}, half {half}, anything else {other}")
+}
+
 /// Every day folder, at any moment after a start: hashes hold, the manifest can be read, nothing under a final
 /// name is half or twice there.
 pub fn of_the_album(station: &Station, pictures: &Path) -> Broken {
@@ -26,7 +38,7 @@ pub fn of_the_album(station: &Station, pictures: &Path) -> Broken {
         for file in finals(&folder) {
             let id = id_in(&file);
             if !seen.insert(id.clone()) {
-                broken.push(format!("{id} has two files"));
+                broken.push(format!("{id} {DOUBLE}"));
             }
             if let Some(why) = not_whole(station, &folder, &file, &id) {
                 broken.push(why);
@@ -71,14 +83,14 @@ pub fn of_the_ledger(ledger: &Ledger, pictures: &Path) -> Broken {
         }
     }
     let lost = ledger.ids().into_iter().filter(|id| !files.contains_key(id));
-    lost.map(|id| format!("{id} was acknowledged and is no picture")).collect()
+    lost.map(|id| format!("{id} {LOST}")).collect()
 }
 
 fn not_whole(station: &Station, folder: &Path, file: &str, id: &str) -> Option<String> {
     let there = std::fs::read(folder.join(file)).unwrap_or_default();
     let uploaded = station.simulator.uploaded(id)?;
     (there != uploaded)
-        .then(|| format!("{file} has {} of {} bytes right", same(&there, &uploaded), uploaded.len()))
+        .then(|| format!("{file} has {} of {} {HALF}", same(&there, &uploaded), uploaded.len()))
 }
 
 fn same(one: &[u8], other: &[u8]) -> usize {

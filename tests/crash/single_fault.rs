@@ -11,10 +11,13 @@ use super::volatile_disk::Disk;
 use super::volatile_mount::{VolatileMount, can_mount};
 use fuser::Errno;
 use std::path::Path;
+use std::sync::Mutex;
 use tubox::ground::clock::Deadline;
 
 /// Faults of the default run, drawn from all.
 const SAMPLE: u64 = 8;
+/// Runs at a time: they wait more than they work.
+const SIDE_BY_SIDE: u64 = 4;
 
 const ERRORS: [(&str, Errno); 4] =
     [("ENOSPC", Errno::ENOSPC), ("EIO", Errno::EIO), ("EROFS", Errno::EROFS), ("EDQUOT", Errno::EDQUOT)];
@@ -26,28 +29,51 @@ fn a_single_fault_of_the_disk_breaks_no_promise() {
     }
     let station = Station::new(campaign("CAMPAIGN_SEED", 1));
     let folder = tempfile::tempdir().unwrap();
-    let (steps, broken) = one_run(&station, folder.path(), None);
+    let (steps, _, broken) = one_run(&station, folder.path(), None);
     assert_eq!(broken, Broken::new(), "without a fault");
     let all = steps * ERRORS.len() as u64;
     let is_whole = std::env::var("CAMPAIGN_FAULTS").is_ok_and(|text| text == "all");
     let chosen: Vec<u64> =
         if is_whole { (0..all).collect() } else { (0..SAMPLE).map(|_| station.random.u64() % all).collect() };
-    let (mut count, mut broken) = (0, Broken::new());
-    for number in chosen {
-        let (at, error) = (number / ERRORS.len() as u64, ERRORS[number as usize % ERRORS.len()]);
-        broken.extend(one_run(&station, folder.path(), Some((at, error))).1);
-        count += 1;
-    }
+    let (count, left) = (chosen.len(), Mutex::new(chosen.into_iter()));
+    let parts: Vec<(usize, Broken)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..SIDE_BY_SIDE)
+            .map(|number| {
+                scope.spawn({
+                    let left = &left;
+                    move || suffer(number, left)
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    let acknowledged: usize = parts.iter().map(|part| part.0).sum();
+    let broken: Broken = parts.into_iter().flat_map(|part| part.1).collect();
     eprintln!(
-        "{count} of {all} single faults ({steps} operations, {} errors): broken promises: {}",
+        "{count} of {all} single faults ({steps} operations, {} errors), {acknowledged} ids acknowledged: {}",
         ERRORS.len(),
-        broken.len()
+        promises::tally(&broken)
     );
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 
-/// A short run with a fault; how many operations there were, and what broke.
-fn one_run(station: &Station, folder: &Path, fault: Option<(u64, (&str, Errno))>) -> (u64, Broken) {
+/// Runs with faults until none is left; ids acknowledged, and what broke.
+fn suffer(worker: u64, left: &Mutex<impl Iterator<Item = u64>>) -> (usize, Broken) {
+    let station = Station::new(campaign("CAMPAIGN_SEED", 1) + worker);
+    let folder = tempfile::tempdir().unwrap();
+    let next = || left.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+    let (mut acknowledged, mut broken) = (0, Broken::new());
+    while let Some(number) = next() {
+        let (at, error) = (number / ERRORS.len() as u64, ERRORS[number as usize % ERRORS.len()]);
+        let (_, taken, broke) = one_run(&station, folder.path(), Some((at, error)));
+        acknowledged += taken;
+        broken.extend(broke);
+    }
+    (acknowledged, broken)
+}
+
+/// A short run with a fault; how many operations and acknowledged ids there were, and what broke.
+fn one_run(station: &Station, folder: &Path, fault: Option<(u64, (&str, Errno))>) -> (u64, usize, Broken) {
     let mount = VolatileMount::new(Disk::new());
     if let Some((at, (_, errno))) = fault {
         mount.fail_after(at, errno);
@@ -70,7 +96,7 @@ fn one_run(station: &Station, folder: &Path, fault: Option<(u64, (&str, Errno))>
     let name = fault.map_or("no fault".to_owned(), |(at, (name, _))| {
         format!("{name} at operation {at}, which was {hit}")
     });
-    (steps, broken.into_iter().map(|broken| format!("{name}: {broken}")).collect())
+    (steps, ledger.ids().len(), broken.into_iter().map(|broken| format!("{name}: {broken}")).collect())
 }
 
 fn the_run(station: &Station, places: &Places, ledger: &Ledger) -> Broken {
