@@ -4,7 +4,8 @@
 use super::volatile_calls::Volatile;
 use super::volatile_disk::{Disk, ROOT};
 use fuser::{BackgroundSession, Config, Errno, INodeNo, MountOption, Session};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 use tubox::ground::clock::Deadline;
@@ -93,11 +94,22 @@ pub(super) struct Shared {
 
 /// Keeps the file system mounted.
 pub struct Mounted {
+    at: PathBuf,
     session: Option<BackgroundSession>,
 }
 
+/// A child that another test makes at this moment holds all that is open here until it becomes another program.
+const UNMOUNT_LOOKS: usize = 500;
+const UNMOUNT_LOOK: Duration = Duration::from_millis(10);
+
 impl Drop for Mounted {
     fn drop(&mut self) {
+        for _ in 0..UNMOUNT_LOOKS {
+            match Command::new("umount").arg(&self.at).output() {
+                Ok(output) if !output.status.success() => drop(Stop::new().wait(UNMOUNT_LOOK)),
+                _ => break,
+            }
+        }
         if let Some(session) = self.session.take()
             && let Err(error) = session.umount_and_join()
         {
@@ -116,7 +128,7 @@ impl VolatileMount {
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("volatile".to_owned()), MountOption::NoAtime];
         let session = Session::new(Volatile(self.shared.clone()), at, &config)?.spawn()?;
-        Ok(Mounted { session: Some(session) })
+        Ok(Mounted { at: at.to_owned(), session: Some(session) })
     }
 
     pub fn be_deaf(&self, deaf: Deaf) {
