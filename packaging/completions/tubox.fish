@@ -1,0 +1,28 @@
+# Completions of tubox for fish. tests/box/packaging.rs compares them with the program's own help.
+complete -c tubox -f
+complete -c tubox -n __fish_use_subcommand -l version -d 'print the version'
+complete -c tubox -l help -d 'tell what there is'
+complete -c tubox -n __fish_use_subcommand -a demo -d 'try the whole box against a simulated WeChat'
+complete -c tubox -n __fish_use_subcommand -a serve -d 'run the box'
+complete -c tubox -n __fish_use_subcommand -a check -d 'look at everything that can be wrong'
+complete -c tubox -n __fish_use_subcommand -a status -d 'ask the running box'
+complete -c tubox -n __fish_use_subcommand -a retry -d 'put failed pictures back into the queue'
+complete -c tubox -n __fish_use_subcommand -a admin-url -d 'print the address of the operator\'s page'
+complete -c tubox -n __fish_use_subcommand -a export -d 'copy pictures to a folder or a stick, verified'
+complete -c tubox -n __fish_use_subcommand -a verify -d 're-hash all pictures'
+complete -c tubox -n __fish_use_subcommand -a simulate -d 'run the WeChat simulator by itself'
+complete -c tubox -n '__fish_seen_subcommand_from demo simulate' -l listen -x -d 'address and port'
+complete -c tubox -n '__fish_seen_subcommand_from demo' -l data-dir -r -a '(__fish_complete_directories)'
+complete -c tubox -n '__fish_seen_subcommand_from demo' -l samples -x -d 'sample pictures to send at the start'
+complete -c tubox -n '__fish_seen_subcommand_from demo' -l once -d 'stop when the samples are home'
+complete -c tubox -n '__fish_seen_subcommand_from serve check status retry admin-url export verify' -l config -r -F
+complete -c tubox -n '__fish_seen_subcommand_from check status export verify' -l json -d 'one JSON object'
+complete -c tubox -n '__fish_seen_subcommand_from status' -l watch -d 'ask again every two seconds'
+complete -c tubox -n '__fish_seen_subcommand_from retry' -l all -d 'all failed pictures'
+complete -c tubox -n '__fish_seen_subcommand_from export' -l from -r -a '(__fish_complete_directories)'
+complete -c tubox -n '__fish_seen_subcommand_from export' -l since -x -d 'first day'
+complete -c tubox -n '__fish_seen_subcommand_from export' -l until -x -d 'last day'
+complete -c tubox -n '__fish_seen_subcommand_from export' -l team -x -d 'only this team'
+complete -c tubox -n '__fish_seen_subcommand_from export' -l zip -d 'DEST is one zip file'
+complete -c tubox -n '__fish_seen_subcommand_from export' -F
+complete -c tubox -n '__fish_seen_subcommand_from verify' -a '(__fish_complete_directories)'
