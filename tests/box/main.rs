@@ -21,6 +21,7 @@ mod packaging;
 mod program;
 mod promises;
 mod proxy;
+mod relay;
 mod running;
 mod seeds;
 mod supply;

@@ -225,3 +225,131 @@ fn minimal_post(address: &str, target: &str, body: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
+
+// --- manual page and completions: what they name is what the program takes
+
+const MANUAL: &str = include_str!("../../packaging/man/tubox.1");
+const FISH: &str = include_str!("../../packaging/completions/tubox.fish");
+const ZSH: &str = include_str!("../../packaging/completions/_tubox");
+const BASH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/completions/tubox.bash");
+
+fn help(words: &[&str]) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tubox"));
+    let output = command.args(words).arg("--help").env_clear().output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Each command with its options, as the program's own help has them.
+fn commands() -> Vec<(String, BTreeSet<String>)> {
+    let all = help(&[]);
+    let lines = all.lines().skip_while(|line| !line.starts_with("  demo"));
+    let names = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    names.map(|name| (name.to_owned(), long_options(&help(&[name])))).collect()
+}
+
+/// Every `--word` of a text but `--help`, which all have.
+fn long_options(text: &str) -> BTreeSet<String> {
+    let is_inside = |c: char| c.is_ascii_lowercase() || c == '-';
+    let words = text.split(|c| !is_inside(c)).filter(|word| word.len() > 2 && word.starts_with("--"));
+    words.filter(|word| *word != "--help").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_help_names_commands_with_options() {
+    let commands = commands();
+    assert!(commands.len() >= 9, "{commands:?}");
+    let of = |name: &str| &commands.iter().find(|(command, _)| command == name).unwrap().1;
+    assert!(of("export").contains("--since") && of("demo").contains("--data-dir"));
+}
+
+#[test]
+fn the_manual_page_names_every_command_with_its_options_and_no_other() {
+    let plain = MANUAL.replace("\\-", "-");
+    let body = plain.split(".SH COMMANDS").nth(1).unwrap().split(".SH OPTIONS").next().unwrap();
+    let told = body.split("\n.SS ").skip(1).map(|section| {
+        let name = section.lines().next().unwrap().to_owned();
+        (name, long_options(section))
+    });
+    let told: Vec<_> = told.collect();
+    for (name, options) in commands() {
+        let (_, manual) = told
+            .iter()
+            .find(|(section, _)| *section == name)
+            .unwrap_or_else(|| panic!("the manual page has no section {name}"));
+        // verify and serve take --config too, which the help tells in its own words.
+        assert_eq!(
+            manual.difference(&options).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "{name}: not in the help"
+        );
+        assert_eq!(
+            options.difference(manual).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "{name}: not in the manual"
+        );
+    }
+    assert_eq!(told.len(), commands().len());
+}
+
+/// What bash offers behind these words.
+fn bash_offers(words: &[&str]) -> BTreeSet<String> {
+    let typed = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        ". {BASH}; COMP_WORDS=({typed}); COMP_CWORD={}; _tubox; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.len() - 1
+    );
+    let output = std::process::Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_shells_offer_every_command_with_its_options_and_no_other() {
+    let commands = commands();
+    let names: BTreeSet<String> = commands.iter().map(|(name, _)| name.clone()).collect();
+    let mut offered = bash_offers(&["tubox", ""]);
+    assert!(offered.remove("--help") && offered.remove("--version"));
+    assert_eq!(offered, names);
+    let fish: BTreeSet<String> = FISH
+        .lines()
+        .filter_map(|line| line.split(" -a ").nth(1))
+        .filter(|rest| !rest.starts_with('\''))
+        .map(|rest| rest.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(fish, names);
+
+    for (name, options) in commands {
+        let mut offered = bash_offers(&["tubox", &name, "--"]);
+        assert!(offered.remove("--help"), "bash offers no --help behind {name}");
+        assert_eq!(offered, options, "bash, {name}");
+
+        let of_fish = FISH.lines().filter(|line| {
+            let commands =
+                line.split("__fish_seen_subcommand_from ").nth(1).and_then(|rest| rest.split('\'').next());
+            commands.is_some_and(|commands| commands.split(' ').any(|command| command == name))
+        });
+        let of_fish: BTreeSet<String> = of_fish
+            .filter_map(|line| Some(format!("--{}", line.split(" -l ").nth(1)?.split(' ').next()?)))
+            .collect();
+        assert_eq!(of_fish, options, "fish, {name}");
+
+        let line = ZSH.lines().find(|line| line.starts_with(&format!("{name}) ")));
+        let line = line.unwrap_or_else(|| panic!("zsh does not know {name}"));
+        assert_eq!(long_options(line), options, "zsh, {name}");
+        assert!(ZSH.contains(&format!("'{name}:")) || ZSH.contains(&format!("\"{name}:")));
+    }
+}
+
+#[test]
+fn the_manual_page_of_the_settings_has_every_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let made =
+        std::process::Command::new(root.join("settings-page")).arg(root.join("tubox.toml")).output().unwrap();
+    let page = String::from_utf8(made.stdout).unwrap();
+    for (key, value) in settings() {
+        let name = key.rsplit('.').next().unwrap();
+        let at = page.find(&format!("\n.TP\n\\fB{name}\\fR\n")).unwrap_or_else(|| panic!("{key} is missing"));
+        let roff = value.replace('-', "\\-");
+        assert!(page[at..].contains(&format!("example: \\fI{roff}\\fR\n")), "{key} {value}");
+    }
+}

@@ -71,8 +71,12 @@ impl Street {
             environment.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
         let mut box_ = Running::serve(Path::new("/dev/null"), &environment);
         let box_address = box_.address();
-        make_certificate(folder.path());
-        let (nginx, ports) = start_nginx(folder.path(), &box_address);
+        make_certificate(folder.path(), HOST);
+        let site = |[tls, plain, redirect]: [u16; 3]| {
+            configuration(folder.path(), &box_address, Ports { tls, plain, redirect })
+        };
+        let (nginx, [tls, plain, redirect]) = start_nginx(folder.path(), NGINX_IP, site);
+        let ports = Ports { tls, plain, redirect };
         Street { nginx, box_, box_address, simulator, ports, folder }
     }
 
@@ -148,8 +152,9 @@ impl Answer {
     }
 }
 
-fn make_certificate(folder: &Path) {
-    let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+/// A certificate for `host` that vouches for itself: fullchain.pem and privkey.pem.
+pub fn make_certificate(folder: &Path, host: &str) {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
     replace_private(&folder.join("fullchain.pem"), made.cert.pem().as_bytes()).unwrap();
     replace_private(&folder.join("privkey.pem"), made.signing_key.serialize_pem().as_bytes()).unwrap();
 }
@@ -168,32 +173,46 @@ fn configuration(folder: &Path, box_address: &str, ports: Ports) -> String {
         ("/etc/letsencrypt/live/pics.example.org/privkey.pem", path("privkey.pem")),
         ("/var/log/nginx/tubox.log", path("access.log")),
     ];
-    let mut site = CONFIGURATION.to_owned();
-    for (from, to) in changes {
-        assert!(site.contains(from), "packaging/nginx.conf has no {from:?}");
-        site = site.replace(from, &to);
-    }
+    changed(CONFIGURATION, &changes)
+}
+
+/// A site with these words in place of those; each of those must be there.
+pub fn changed(site: &str, changes: &[(&str, String)]) -> String {
+    let change = |site: String, (from, to): &(&str, String)| {
+        assert!(site.contains(from), "the site has no {from:?}");
+        site.replace(from, to)
+    };
+    changes.iter().fold(site.to_owned(), change)
+}
+
+/// A whole configuration of nginx around `sites`, with all its files in `folder`.
+fn around(folder: &Path, sites: &str) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
     let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let folders: String = kinds.iter().map(|kind| format!("{kind}_temp_path {};\n", path(kind))).collect();
     // One process, so that a kill leaves nobody behind.
     format!(
-        "daemon off;\nmaster_process off;\npid {};\nerror_log {};\nevents {{}}\nhttp {{\n{folders}{site}\n}}\n",
+        "daemon off;\nmaster_process off;\npid {};\nerror_log {};\nevents {{}}\nhttp {{\n{folders}{sites}\n}}\n",
         path("nginx.pid"),
         path("error.log")
     )
 }
 
-/// nginx cannot take "any free port", so free ones are looked for, again when somebody was quicker.
-fn start_nginx(folder: &Path, box_address: &str) -> (Child, Ports) {
+/// nginx with the sites that are made for `N` free ports; the first of them must answer. It cannot take "any free
+/// port", so free ones are looked for, again when somebody was quicker.
+pub fn start_nginx<const N: usize>(
+    folder: &Path,
+    ip: &str,
+    sites: impl Fn([u16; N]) -> String,
+) -> (Child, [u16; N]) {
     for _ in 0..5 {
-        let probes = [(); 3].map(|()| TcpListener::bind((NGINX_IP, 0)).unwrap());
-        let [tls, plain, redirect] = probes.each_ref().map(|probe| probe.local_addr().unwrap().port());
+        let probes = [(); N].map(|()| TcpListener::bind((ip, 0)).unwrap());
+        let ports = probes.each_ref().map(|probe| probe.local_addr().unwrap().port());
         drop(probes);
-        let ports = Ports { tls, plain, redirect };
         let file = folder.join("nginx.conf");
-        replace_private(&file, configuration(folder, box_address, ports).as_bytes()).unwrap();
+        replace_private(&file, around(folder, &sites(ports)).as_bytes()).unwrap();
         let mut nginx = spawn_nginx(folder, &file);
-        if answers(&mut nginx, SocketAddr::new(NGINX_IP.parse().unwrap(), tls)) {
+        if answers(&mut nginx, SocketAddr::new(ip.parse().unwrap(), ports[0])) {
             return (nginx, ports);
         }
         let errors = errors(folder);
