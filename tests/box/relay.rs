@@ -101,12 +101,15 @@ fn until<T>(what: &str, find: impl Fn() -> Option<T>) -> T {
     }
 }
 
-/// The files of all day folders whose name holds `part`.
+/// The files of all day folders whose name holds `part`, but for those that are still coming in.
 fn pictures(data: &Path, part: &str) -> Vec<Vec<u8>> {
     let days = std::fs::read_dir(data.join("pictures")).into_iter().flatten().flatten();
     let files = days.flat_map(|day| std::fs::read_dir(day.path()).into_iter().flatten().flatten());
     files
-        .filter(|file| file.file_name().to_string_lossy().contains(part))
+        .filter(|file| {
+            let name = file.file_name().to_string_lossy().into_owned();
+            name.contains(part) && !name.starts_with('.')
+        })
         .filter_map(|file| std::fs::read(file.path()).ok())
         .collect()
 }
