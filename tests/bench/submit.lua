@@ -1,0 +1,53 @@
+-- wrk: submissions with ids of their own, in the seed's format, and a count of answers that are not rc 0.
+--   wrk … -s submit.lua URL -- PREFIX IDS_A_SUBMISSION SUBMISSIONS COOKIE
+-- SUBMISSIONS: a thread stops after so many (0: runs its time).
+local threads = {}
+
+function setup(thread)
+    thread:set("number", #threads)
+    table.insert(threads, thread)
+end
+
+function init(arguments)
+    prefix = arguments[1] .. "-" .. number .. "-"
+    ids = tonumber(arguments[2])
+    submissions = tonumber(arguments[3])
+    made, taken, refused = 0, 0, 0
+    wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
+    wrk.headers["Accept-Language"] = "zh-CN"
+    if arguments[4] and arguments[4] ~= "" then
+        wrk.headers["Cookie"] = arguments[4]
+    end
+end
+
+function request()
+    local list = {}
+    for at = 1, ids do
+        -- As long as WeChat's ids are, 64 characters.
+        local id = prefix .. made .. "-" .. at .. "-"
+        list[at] = "%22" .. id .. string.rep("x", 64 - #id) .. "%22"
+    end
+    made = made + 1
+    return wrk.format("POST", nil, nil, "data=%7B%22imgIds%22%3A%5B" .. table.concat(list, "%2C") .. "%5D%7D")
+end
+
+function response(status, headers, body)
+    if status == 200 and string.find(body, '"rc": ?0') then
+        taken = taken + 1
+    else
+        refused = refused + 1
+    end
+    if submissions > 0 and taken + refused >= submissions then
+        wrk.thread:stop()
+    end
+end
+
+function done(summary, latency)
+    local taken, refused = 0, 0
+    for _, thread in ipairs(threads) do
+        taken = taken + thread:get("taken")
+        refused = refused + thread:get("refused")
+    end
+    io.write(string.format('RESULT {"seconds": %.6f, "taken": %d, "refused": %d, "p50_ms": %.3f, "p99_ms": %.3f}\n',
+        summary.duration / 1e6, taken, refused, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end
