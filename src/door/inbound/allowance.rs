@@ -8,6 +8,9 @@ use std::time::Duration;
 pub(super) struct Allowance {
     left: Mutex<u64>,
     returned: Condvar,
+    /// Whether everybody takes exactly one. Then whoever gives one back wakes one who waits: waking all of a crowd
+    /// each time costs more than what they wait for.
+    is_of_ones: bool,
 }
 
 /// A part of it, given back when dropped.
@@ -18,7 +21,12 @@ pub(super) struct Share<'a> {
 
 impl Allowance {
     pub(super) fn new(whole: u64) -> Allowance {
-        Allowance { left: Mutex::new(whole), returned: Condvar::new() }
+        Allowance { left: Mutex::new(whole), returned: Condvar::new(), is_of_ones: false }
+    }
+
+    /// Of which one is taken at a time.
+    pub(super) fn of_ones(whole: u64) -> Allowance {
+        Allowance { is_of_ones: true, ..Allowance::new(whole) }
     }
 
     /// Takes `amount`, waiting for at most `patience` until there is as much.
@@ -37,14 +45,19 @@ impl Allowance {
 impl Drop for Share<'_> {
     fn drop(&mut self) {
         *self.of.left() += self.amount;
-        // Those who wait may want different amounts, so waking one could wake the wrong one.
-        self.of.returned.notify_all();
+        if self.of.is_of_ones {
+            self.of.returned.notify_one();
+        } else {
+            // Those who wait may want different amounts, so waking one could wake the wrong one.
+            self.of.returned.notify_all();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn what_is_taken_comes_back() {
@@ -59,5 +72,22 @@ mod tests {
             drop(one);
             assert!(waiting.join().unwrap());
         });
+    }
+
+    #[test]
+    fn a_crowd_takes_turns_of_one() {
+        let allowance = Allowance::of_ones(2);
+        let turns = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let share = allowance.take(1, Duration::from_secs(60)).unwrap();
+                        turns.fetch_add(share.amount, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!((turns.into_inner(), *allowance.left()), (800, 2));
     }
 }

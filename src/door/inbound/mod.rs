@@ -173,7 +173,7 @@ impl House {
                 per_holder_max: options.limits.connections_per_address_max.max(1),
                 leaving_max: budget.leaving_max,
             }),
-            ways_inside: Allowance::new(budget.inside_max as u64),
+            ways_inside: Allowance::of_ones(budget.inside_max as u64),
             large_bodies: Allowance::new(options.limits.large_bodies_bytes_max.max(largest_body)),
             descriptors_short_from: budget.short_from,
             limits: options.limits,
