@@ -3,31 +3,44 @@
 //! a thread that comes alone commits at once.
 
 use super::clock::Deadline;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A place where commits are gathered.
 pub struct GroupCommit<T, R> {
     state: Mutex<State<T, R>>,
-    changed: Condvar,
+    /// Watched only by the one who gathers.
+    arrived: Condvar,
     batch_max: usize,
 }
 
 struct State<T, R> {
-    next_ticket: u64,
-    waiting: Vec<(u64, T)>,
-    /// `None`: the commit that took this item panicked.
-    answers: HashMap<u64, Option<R>>,
+    /// In the order in which they came. While nobody commits it is empty.
+    waiting: Vec<(T, Arc<Seat<R>>)>,
     committing: bool,
+}
+
+/// Where one thread waits, so that a commit wakes those whom it concerns and nobody else: in a crowd that shares a
+/// condition each arrival would wake everybody.
+struct Seat<R> {
+    call: Mutex<Call<R>>,
+    called: Condvar,
+}
+
+enum Call<R> {
+    Wait,
+    /// It is this thread's turn to commit.
+    Lead,
+    /// `None`: the commit that took this item panicked.
+    Answer(Option<R>),
 }
 
 impl<T, R> GroupCommit<T, R> {
     /// A place that commits at most `batch_max` items at once.
     pub fn new(batch_max: usize) -> GroupCommit<T, R> {
-        let state = State { next_ticket: 0, waiting: Vec::new(), answers: HashMap::new(), committing: false };
-        GroupCommit { state: Mutex::new(state), changed: Condvar::new(), batch_max: batch_max.max(1) }
+        let state = State { waiting: Vec::new(), committing: false };
+        GroupCommit { state: Mutex::new(state), arrived: Condvar::new(), batch_max: batch_max.max(1) }
     }
 
     /// Brings `item`; returns its answer once it was part of a commit. `commit` gets the items in the order in
@@ -45,23 +58,22 @@ impl<T, R> GroupCommit<T, R> {
         patience: Duration,
         commit: impl Fn(Vec<T>) -> Vec<R>,
     ) -> Option<R> {
+        let seat = Arc::new(Seat { call: Mutex::new(Call::Wait), called: Condvar::new() });
         let mut state = self.lock();
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.waiting.push((ticket, item));
-        self.changed.notify_all();
-        loop {
-            if let Some(answer) = state.answers.remove(&ticket) {
+        state.waiting.push((item, seat.clone()));
+        if state.committing {
+            self.arrived.notify_one();
+            drop(state);
+            if let Some(answer) = seat.wait() {
                 return answer;
             }
-            if state.committing {
-                state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-            } else {
-                state.committing = true;
-                state = self.gather(state, &more_come, Deadline::after(patience));
-                state = self.commit_waiting(state, &commit);
-            }
+            state = self.lock();
         }
+        state.committing = true;
+        let state = self.gather(state, &more_come, Deadline::after(patience));
+        self.commit_waiting(state, &commit);
+        // Whoever leads stands first in line, so the answer is there.
+        seat.wait().flatten()
     }
 
     fn gather<'a>(
@@ -72,33 +84,49 @@ impl<T, R> GroupCommit<T, R> {
     ) -> MutexGuard<'a, State<T, R>> {
         while state.waiting.len() < self.batch_max && more_come() {
             let Some(left) = patience.remaining() else { break };
-            let waited = self.changed.wait_timeout(state, left);
+            let waited = self.arrived.wait_timeout(state, left);
             state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
         state
     }
 
-    fn commit_waiting<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<T, R>>,
-        commit: &impl Fn(Vec<T>) -> Vec<R>,
-    ) -> MutexGuard<'a, State<T, R>> {
+    /// Commits what waits, and calls the next one to lead when others have come meanwhile.
+    fn commit_waiting(&self, mut state: MutexGuard<'_, State<T, R>>, commit: &impl Fn(Vec<T>) -> Vec<R>) {
         let count = state.waiting.len().min(self.batch_max);
-        let (tickets, items): (Vec<u64>, Vec<T>) = state.waiting.drain(..count).unzip();
+        let (items, seats): (Vec<T>, Vec<Arc<Seat<R>>>) = state.waiting.drain(..count).unzip();
         drop(state);
         let answers = catch_unwind(AssertUnwindSafe(|| commit(items))).unwrap_or_default();
-        let mut answers = answers.into_iter();
         let mut state = self.lock();
-        for ticket in tickets {
-            state.answers.insert(ticket, answers.next());
+        match state.waiting.first() {
+            Some((_, next)) => next.call(Call::Lead),
+            None => state.committing = false,
         }
-        state.committing = false;
-        self.changed.notify_all();
-        state
+        drop(state);
+        let mut answers = answers.into_iter();
+        seats.iter().for_each(|seat| seat.call(Call::Answer(answers.next())));
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T, R>> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl<R> Seat<R> {
+    fn call(&self, call: Call<R>) {
+        *self.call.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = call;
+        self.called.notify_one();
+    }
+
+    /// The answer; `None`: it is this thread's turn to lead.
+    fn wait(&self) -> Option<Option<R>> {
+        let mut call = self.call.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loop {
+            match std::mem::replace(&mut *call, Call::Wait) {
+                Call::Wait => call = self.called.wait(call).unwrap_or_else(|poisoned| poisoned.into_inner()),
+                Call::Lead => return None,
+                Call::Answer(answer) => return Some(answer),
+            }
+        }
     }
 }
 
