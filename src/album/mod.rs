@@ -107,6 +107,8 @@ pub struct Album {
     /// How long the last commit took: so long it is worth waiting for company.
     last_commit: Mutex<Duration>,
     days: Mutex<HashMap<String, DayFolder>>,
+    /// Whether the name of some day's folder may not be on stable storage.
+    unsure_names: Mutex<bool>,
     /// Days that need not be repaired any more.
     repaired: Mutex<HashSet<String>>,
     /// By day.
@@ -145,6 +147,7 @@ impl Album {
             in_hand: Arc::default(),
             last_commit: Mutex::default(),
             days,
+            unsure_names: Mutex::new(true),
             repaired: Mutex::default(),
             filling: Mutex::default(),
             pictures_a_folder: PICTURES_A_FOLDER_MAX,
@@ -231,13 +234,30 @@ impl Album {
         let day = day_utc(facts.submitted_ms);
         self.repair_once(&day)?;
         let folder = self.folder_to_fill(&day);
-        let path = self.root.join(&folder);
+        self.make_folder(&self.root.join(&folder))?;
+        Incoming::create(&self.root, folder, facts, self.picture_bytes_max, expected.0)
+    }
+
+    /// Its name is made durable when the folder is first committed to.
+    fn make_folder(&self, path: &Path) -> Result<()> {
+        let mut unsure = self.unsure_names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !path.is_dir() {
-            std::fs::create_dir_all(&path)
-                .and_then(|()| durable::sync_folder(&self.root))
+            *unsure = true;
+            std::fs::create_dir_all(path)
                 .with_context(|| format!("could not make the day's folder {}", path.display()))?;
         }
-        Incoming::create(&self.root, folder, facts, self.picture_bytes_max, expected.0)
+        Ok(())
+    }
+
+    /// Also the names that an earlier run could not sync any more.
+    fn make_names_sure(&self) -> Result<()> {
+        let mut unsure = self.unsure_names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if *unsure {
+            durable::sync_folder(&self.root)
+                .with_context(|| format!("could not sync the folder {}", self.root.display()))?;
+            *unsure = false;
+        }
+        Ok(())
     }
 
     /// The folders of a day that are there, in the order in which they were filled.
@@ -332,6 +352,7 @@ impl Album {
                 let oldest = days.keys().min().cloned().unwrap_or_default();
                 days.remove(&oldest);
             }
+            self.make_names_sure()?;
             days.insert(day.to_owned(), DayFolder::open(&self.root, day, &self.clock)?);
         }
         let folder = days.get_mut(day).context("the day's folder is not open")?;

@@ -27,12 +27,17 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Makes `path` and its parents where they are missing, readable by the owner only; each made name is durable.
+/// Makes `path` and its parents where they are missing, readable by the owner only; each made name is durable. A
+/// folder that is there may have been made by a run that could not sync its name any more.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let parent = folder_of(path);
+    if path.is_dir() {
+        return match sync_folder(parent) {
+            // Then it is somebody else's, and so is the name in it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        };
+    }
     create_private_folder(parent)?;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}

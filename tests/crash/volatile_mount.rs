@@ -104,15 +104,16 @@ const UNMOUNT_LOOK: Duration = Duration::from_millis(10);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        for _ in 0..UNMOUNT_LOOKS {
-            match Command::new("umount").arg(&self.at).output() {
-                Ok(output) if !output.status.success() => drop(Stop::new().wait(UNMOUNT_LOOK)),
-                _ => break,
-            }
-        }
-        if let Some(session) = self.session.take()
-            && let Err(error) = session.umount_and_join()
-        {
+        let is_unmounted = (0..UNMOUNT_LOOKS).any(|_| {
+            let output = Command::new("umount").arg(&self.at).output();
+            let is_unmounted = output.is_ok_and(|output| output.status.success());
+            is_unmounted || Stop::new().wait(UNMOUNT_LOOK)
+        });
+        let ended = self
+            .session
+            .take()
+            .map(|session| if is_unmounted { session.join() } else { session.umount_and_join() });
+        if let Some(Err(error)) = ended {
             eprintln!("could not unmount the volatile disk: {error}");
         }
     }
