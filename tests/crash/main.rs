@@ -16,6 +16,7 @@
 // The rig lives in real time, reads its own variables, and is a test throughout.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stderr)]
 
+mod failed_list;
 mod fat;
 mod full_disk;
 mod ill_disk;

@@ -203,7 +203,7 @@ impl Scene<'_> {
     }
 
     /// The box starts, is found in order, gets work, and loses its power in the middle of it. Every fourth time it
-    /// loses it while starting; every third time it is killed and started again before.
+    /// loses it while starting; every second of the others it is killed or stopped and started again before.
     fn one_cut(&mut self, disk: Disk, ledger: &Ledger) -> Disk {
         let random = &self.station.random;
         let (mount, mounts) = self.mount(disk);
@@ -219,13 +219,20 @@ impl Scene<'_> {
         let mut started = self.start();
         if !is_early {
             self.figures.broken.extend(promises::of_the_album(self.station, &pictures));
-            if random.u64().is_multiple_of(3)
-                && let Ok(running) = started
-            {
-                self.submit_until_killed(running, &mount, &ids, ledger);
-                // The same ids come again: what the killed one wrote and did not sync must not count as known.
-                started = self.start();
-            }
+            started = match (random.u64() % 6, started) {
+                (0 | 1, Ok(running)) => {
+                    self.submit_until_killed(running, &mount, &ids, ledger);
+                    // The same ids come again: what the killed one wrote and did not sync must not count as known.
+                    self.start()
+                }
+                (2, Ok(running)) => {
+                    ledger.submit_all(running.address, &ids[..PICTURES_A_CUT / 2], 2, 3);
+                    running.terminate();
+                    // From here on sled knows a place in the journal.
+                    self.start()
+                }
+                (_, started) => started,
+            };
             self.arm(&mount);
         }
         match started {
