@@ -18,6 +18,10 @@ use std::time::Duration;
 /// Where the settings are looked for when no file is named.
 pub const DEFAULT_FILE: &str = "/etc/tubox/tubox.toml";
 
+/// Where the secret is looked for when nothing names it: there the package has it, and the service gets it as a
+/// credential, which a command typed by a person has not.
+const SECRET_FILE: &str = "/etc/tubox/app_secret";
+
 /// Where everything is kept when no folder is named.
 const DATA_DIR: &str = "/var/lib/tubox";
 
@@ -380,8 +384,8 @@ impl LimitsConfig {
     }
 }
 
-/// The secret: from the settings, from a file, or from the systemd credential `app_secret`; with the file that
-/// it came from.
+/// The secret: from the settings, from a file, from the systemd credential `app_secret`, or from where the package
+/// has it; with the file that it came from.
 fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<(String, Option<PathBuf>)> {
     const REMEDY: &str =
         "give wechat.app_secret_file with the path of a file that holds the account's AppSecret";
@@ -389,7 +393,8 @@ fn read_secret(reader: &mut Reader, environment: &Environment) -> Option<(String
     let file = reader.optional_path("wechat.app_secret_file");
     let credential =
         variable(environment, "CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("app_secret"));
-    let (key, text, from) = match (inline, file, credential.filter(|path| path.exists())) {
+    let found = credential.into_iter().chain([PathBuf::from(SECRET_FILE)]).find(|path| path.exists());
+    let (key, text, from) = match (inline, file, found) {
         (Some(_), Some(_), _) => {
             reader.complain(
                 "wechat.app_secret",
