@@ -165,12 +165,16 @@ fn busy_downloads_share_their_syncs() {
     cost_of("the first of the day", 1);
     let (alone, _) = cost_of("one picture", 1);
     assert!(alone <= 4.0, "a picture alone is one commit: {alone}");
+    // Elsewhere the album does not believe in one sync for all, and asks for each file.
+    let magic = rustix::fs::statfs(folder.path()).unwrap().f_type as u64 & 0xffff_ffff;
+    let syncs_together = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010].contains(&magic);
+    let most = if syncs_together { 1.0 } else { 2.2 };
     let mut bytes = f64::MAX;
-    let busy = -best_of_three(-1.0, |_| {
+    let busy = -best_of_three(-most, |_| {
         let (syncs, bytes_now) = cost_of("200 pictures", 200);
         bytes = bytes.min(bytes_now);
         -syncs
     });
-    assert!(busy <= 1.0, "{busy}");
+    assert!(busy <= most, "{busy}, on a file system of kind {magic:x}");
     assert!(bytes <= 1.5, "{bytes}");
 }
