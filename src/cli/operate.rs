@@ -66,7 +66,7 @@ fn in_words(status: &Value, language: Language) -> String {
     let number = |key: &str| status[key].as_u64().unwrap_or(0);
     let mut lines = vec![
         format!("{:22}{}", pick("已保存", "saved"), number("saved")),
-        format!("{:22}{}", pick("其中今天提交", "submitted today"), number("saved_today")),
+        format!("{:22}{}", pick("今天已保存", "saved today"), number("saved_today")),
         format!("{:22}{}", pick("等待", "waiting"), number("waiting")),
         format!("{:22}{}", pick("下载中", "downloading"), number("downloading")),
         format!("{:22}{}", pick("失败", "failed"), number("failed_count")),

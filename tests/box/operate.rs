@@ -87,7 +87,7 @@ fn status_tells_what_is_wrong_and_retry_puts_it_back() {
     assert_eq!((&status["stick"]["safe_to_pull"], &status["stick"]["export"]), (&json!(true), &Value::Null));
     let (_, text) = operator.runs(&["status", "--config", "/dev/null"]);
     for line in
-        ["submitted today       1", "stick                 complete, safe to pull (2026-11-22T10:00:00Z)"]
+        ["saved today           1", "stick                 complete, safe to pull (2026-11-22T10:00:00Z)"]
     {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

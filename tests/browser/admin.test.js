@@ -184,6 +184,19 @@ describe("the operator's page", { concurrency: 1 }, () => {
     await page.waitForSelector('#viewer:not([hidden])');
   });
 
+  operator('what the stick in the box got is told', {}, async (page) => {
+    await inside(page);
+    const told = async (report, pattern) => {
+      fs.writeFileSync(path.join(box.runtime, 'usb.json'), JSON.stringify({ device: 'sda1', since: '2026-11-22T10:00:00Z', export: null, ...report }));
+      await page.waitForFunction((p) => new RegExp(p).test(document.querySelector('#facts').textContent), pattern);
+    };
+    await told({ state: 'working', reason: '', safe_to_pull: false }, 'Stick.*leave it in');
+    await told({ state: 'failed', reason: 'the stick is full', safe_to_pull: false }, 'not complete: the stick is full');
+    await told({ state: 'done', reason: '', safe_to_pull: true }, 'complete, safe to pull \\(');
+    await accessible(page, 'stick');
+    fs.rmSync(path.join(box.runtime, 'usb.json'));
+  });
+
   it('a pause is told with reason, remedy and next try, and ends by a button', { timeout: 120000 }, async () => {
     let paused = true;
     await admin({ hash: '', path: '/admin/nothing', allow: /status of 401/ }, async (page, context) => {

@@ -76,11 +76,12 @@ async function start() {
   delete account.TUBOX_WECHAT_JSSDK_URLS; // the page shall ask WeChat's own hosts, which the harness plays
   const wechat = account.TUBOX_WECHAT_API_URLS;
   const data = folder();
+  const runtime = folder();
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const serve = run(['serve', '--config', '/dev/null'], Object.assign({
     TUBOX_LISTEN: `127.0.0.1:${port}`, TUBOX_PUBLIC_URL: url, TUBOX_DATA_DIR: data, TUBOX_LIMITS_RATE: '0',
-    TUBOX_LIMITS_MIN_FREE_BYTES: '1048576', TUBOX_DRAIN_RETRY_MIN: '50ms', TUBOX_DRAIN_RETRY_MAX: '200ms',
+    RUNTIME_DIRECTORY: runtime, TUBOX_LIMITS_MIN_FREE_BYTES: '1048576', TUBOX_DRAIN_RETRY_MIN: '50ms', TUBOX_DRAIN_RETRY_MAX: '200ms',
   }, account));
   await serve.said(/listening on/);
   await until(async () => (await fetch(`${url}/jssdk-config?url=${url}/`)).ok, 'the box has a ticket');
@@ -102,6 +103,7 @@ async function start() {
   return {
     url, // origin, without a slash at the end
     data, // the box's data folder
+    runtime, // where the script for sticks reports
     pagePath: '/uploadImgDemo',
     // What WeChat answers to an upload. fate: 'saved', 'waiting' (WeChat answers with nothing), 'failed' (no picture), 'fake' (developer tools).
     async newMediaId(fate) {
