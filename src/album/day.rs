@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn keep(album: &Album, id: &str) -> Saved {
-        let mut incoming = album.begin(facts(id), album.expect()).unwrap();
+        let mut incoming = album.begin(facts(id)).unwrap();
         incoming.write(&smallest(PictureKind::Png)).unwrap();
         album.commit(incoming.finish().unwrap_or_else(|why| panic!("{why}"))).unwrap()
     }
@@ -295,7 +295,7 @@ mod tests {
         let album = album(folder.path());
         let jpeg = smallest(PictureKind::Jpeg);
         let refused = |bytes: &[u8]| {
-            let mut incoming = album.begin(facts("x"), album.expect()).unwrap();
+            let mut incoming = album.begin(facts("x")).unwrap();
             incoming.write(bytes).and_then(|()| incoming.finish().map(|_| ())).unwrap_err()
         };
         assert!(matches!(refused(b"{\"errcode\":40001}"), NotKept::NotAPicture(_)));

@@ -9,8 +9,6 @@ use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The first bytes that are looked at to tell the kind.
 const SNIFF_BYTES: u64 = 512;
@@ -50,24 +48,6 @@ pub struct Incoming {
     hash: Sha256,
     bytes: u64,
     bytes_max: u64,
-    _in_hand: InHand,
-}
-
-/// Counts a picture as on its way in for as long as it lives.
-pub(super) struct InHand(Arc<AtomicUsize>);
-
-impl InHand {
-    /// One more in `count`.
-    pub(super) fn one_of(count: &Arc<AtomicUsize>) -> InHand {
-        count.fetch_add(1, Ordering::SeqCst);
-        InHand(count.clone())
-    }
-}
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 /// A picture that is all there under its temporary name; the commit brings it to stable storage.
@@ -90,6 +70,13 @@ pub(super) struct TemporaryFile {
     renamed: bool,
 }
 
+impl WholePicture {
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl TemporaryFile {
     /// Gives the file its final name.
     pub(super) fn rename(&mut self, to: &Path) -> io::Result<()> {
@@ -109,27 +96,12 @@ impl Drop for TemporaryFile {
 
 impl Incoming {
     /// A temporary file in `folder` below `root`.
-    pub(super) fn create(
-        root: &Path,
-        folder: String,
-        facts: Facts,
-        bytes_max: u64,
-        in_hand: InHand,
-    ) -> Result<Incoming> {
+    pub(super) fn create(root: &Path, folder: String, facts: Facts, bytes_max: u64) -> Result<Incoming> {
         let path = root.join(&folder).join(name::temporary_name(&facts));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.with_context(|| format!("could not make {}", path.display()))?;
         let temporary = TemporaryFile { path, renamed: false };
-        Ok(Incoming {
-            facts,
-            folder,
-            file,
-            temporary,
-            hash: Sha256::new(),
-            bytes: 0,
-            bytes_max,
-            _in_hand: in_hand,
-        })
+        Ok(Incoming { facts, folder, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max })
     }
 
     /// Takes the next bytes.

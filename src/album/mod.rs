@@ -1,11 +1,11 @@
 //! The album: what has been kept. The pictures folder with a folder a day, each with its manifest and its
 //! hashes; the only room that writes pictures.
 //!
-//! A picture is announced ([`Album::expect`]) and comes in three moves. [`Album::begin`] opens a hidden temporary file in the day's folder;
-//! [`Incoming::finish`] looks at the bytes (type, end marker, size); [`Album::commit`] syncs them, gives the final
-//! name, syncs the folder, and appends the manifest row and the SHA256SUMS line. Pictures that are ready at about the
-//! same time are committed together. Whatever breaks between two moves leaves either a temporary file,
-//! which the next start sweeps, or a whole picture without a row, which [`Album::find`] adopts.
+//! A picture comes in three moves. [`Album::begin`] opens a hidden temporary file in the day's folder;
+//! [`Incoming::finish`] looks at the bytes (type, end marker, size); [`Album::commit_all`] syncs those that are ready
+//! together, gives the final names, syncs the folder, and appends the manifest rows and the SHA256SUMS lines. Whatever
+//! breaks between two moves leaves either a temporary file, which the next start sweeps, or a whole picture without a
+//! row, which [`Album::find`] adopts.
 //!
 //! A day that outgrows its folder goes on in `2026-11-22_02`, with lists of its own: every file system gets the
 //! folders that FAT can hold, because the pictures will be copied onto one.
@@ -33,28 +33,16 @@ pub mod zip;
 pub use incoming::{Incoming, NotKept, WholePicture};
 
 use crate::ground::clock::{SharedClock, day_utc};
-use crate::ground::commit::GroupCommit;
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use day::DayFolder;
-use incoming::InHand;
 use manifest::Row;
 use stable::Volume;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
-
-/// The most pictures that share one commit.
-const COMMIT_BATCH_MAX: usize = 64;
-
-/// A picture waits for others that are on their way in, to be committed with them: as long as a commit takes, within
-/// these bounds. It costs a fast disk little time and spares a slow one most of its syncs.
-const COMPANY_WAIT_MIN: Duration = Duration::from_millis(25);
-const COMPANY_WAIT_MAX: Duration = Duration::from_millis(250);
+use std::sync::{Mutex, MutexGuard};
 
 /// A folder of FAT32 has 65,536 entries of 32 bytes, and the longest of our names takes 21 of them.
 const PICTURES_A_FOLDER_MAX: usize = 3000;
@@ -103,9 +91,6 @@ pub struct Album {
     clock: SharedClock,
     picture_bytes_max: u64,
     volume: Volume,
-    in_hand: Arc<AtomicUsize>,
-    /// How long the last commit took: so long it is worth waiting for company.
-    last_commit: Mutex<Duration>,
     days: Mutex<HashMap<String, DayFolder>>,
     /// Whether the name of some day's folder may not be on stable storage.
     unsure_names: Mutex<bool>,
@@ -114,7 +99,6 @@ pub struct Album {
     /// By day.
     filling: Mutex<HashMap<String, Filling>>,
     pictures_a_folder: usize,
-    commits: GroupCommit<WholePicture, Result<Saved>>,
 }
 
 /// The last folder of a day: its number, and how many names are in it.
@@ -137,21 +121,17 @@ impl Album {
     pub fn open(root: &Path, picture_bytes_max: u64, clock: SharedClock) -> Result<Album> {
         durable::create_private_folder(root)
             .with_context(|| format!("could not make the pictures folder {}", root.display()))?;
-        let commits = GroupCommit::new(COMMIT_BATCH_MAX);
         let days = Mutex::new(HashMap::new());
         Ok(Album {
             root: root.to_owned(),
             clock,
             picture_bytes_max,
             volume: Volume::at(root),
-            in_hand: Arc::default(),
-            last_commit: Mutex::default(),
             days,
             unsure_names: Mutex::new(true),
             repaired: Mutex::default(),
             filling: Mutex::default(),
             pictures_a_folder: PICTURES_A_FOLDER_MAX,
-            commits,
         })
     }
 
@@ -224,18 +204,13 @@ impl Album {
         Ok(saved)
     }
 
-    /// Says that a picture is going to come: commits wait a little for it. To be asked for before it is fetched.
-    pub fn expect(&self) -> Expected {
-        Expected(InHand::one_of(&self.in_hand))
-    }
-
     /// Opens a temporary file for the picture of `facts`.
-    pub fn begin(&self, facts: Facts, expected: Expected) -> Result<Incoming> {
+    pub fn begin(&self, facts: Facts) -> Result<Incoming> {
         let day = day_utc(facts.submitted_ms);
         self.repair_once(&day)?;
         let folder = self.folder_to_fill(&day);
         self.make_folder(&self.root.join(&folder))?;
-        Incoming::create(&self.root, folder, facts, self.picture_bytes_max, expected.0)
+        Incoming::create(&self.root, folder, facts, self.picture_bytes_max)
     }
 
     /// Its name is made durable when the folder is first committed to.
@@ -296,27 +271,14 @@ impl Album {
     }
 
     /// Gives a whole picture its name and its rows; returns when all of it is on stable storage.
-    /// While others are on their way in, it waits for their company, about as long as a commit takes.
     pub fn commit(&self, picture: WholePicture) -> Result<Saved> {
-        let more_come = || self.in_hand.load(Ordering::SeqCst) > 0;
-        let patience = self.last_commit().clamp(COMPANY_WAIT_MIN, COMPANY_WAIT_MAX);
-        self.commits
-            .submit_in_company(picture, more_come, patience, |batch| self.timed_commit(batch))
-            .unwrap_or_else(|| Err(anyhow::anyhow!("could not commit the picture: the commit broke off")))
+        let no_answer = || Err(anyhow::anyhow!("could not commit the picture: no answer"));
+        self.commit_all(vec![picture]).pop().unwrap_or_else(no_answer)
     }
 
-    fn timed_commit(&self, batch: Vec<WholePicture>) -> Vec<Result<Saved>> {
-        let begun = self.clock.monotonic();
-        let answers = self.commit_batch(batch);
-        *self.last_commit() = self.clock.monotonic().saturating_sub(begun);
-        answers
-    }
-
-    fn last_commit(&self) -> MutexGuard<'_, Duration> {
-        self.last_commit.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn commit_batch(&self, batch: Vec<WholePicture>) -> Vec<Result<Saved>> {
+    /// As [`Album::commit`], for all of them together, at the price of one where the file system allows it. One answer
+    /// a picture, in their order.
+    pub fn commit_all(&self, batch: Vec<WholePicture>) -> Vec<Result<Saved>> {
         let count = batch.len();
         let mut by_folder: HashMap<String, Vec<(usize, WholePicture)>> = HashMap::new();
         for (position, picture) in batch.into_iter().enumerate() {
@@ -377,9 +339,6 @@ fn same_error(error: &anyhow::Error) -> anyhow::Error {
         None => anyhow::anyhow!("{error:#}"),
     }
 }
-
-/// A picture that is going to come, for as long as this lives.
-pub struct Expected(InHand);
 
 impl Row {
     fn saved(&self, day: &str) -> Saved {

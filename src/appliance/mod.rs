@@ -65,6 +65,7 @@ pub struct Appliance {
     keeper: JoinHandle<()>,
     tender: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    lander: JoinHandle<()>,
     outbound: Arc<OutboundDoor>,
     rooms: Rooms,
     watchdog: Watchdog,
@@ -134,6 +135,10 @@ impl Appliance {
                 log::error!("a worker had panicked");
             }
         }
+        self.rooms.collector.close_landing();
+        if self.lander.join().is_err() {
+            log::error!("the thread that commits had panicked");
+        }
         cutter.ask();
         self.rooms.queue.close();
         log::info!("stopped");
@@ -169,6 +174,8 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
         let (collector, stop) = (rooms.collector.clone(), stop.clone());
         workers.push(spawn(&format!("download-{number}"), move || collector.work(&stop))?);
     }
+    let collector = rooms.collector.clone();
+    let lander = spawn("commit", move || collector.land())?;
     let door = InboundDoor::open(
         listener,
         InboundOptions {
@@ -181,7 +188,7 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
     overview.watch_door(&door);
     log::info!("listening on {} for {}", door.local_addr(), config.public_url);
     let watchdog = Watchdog::new(door.local_addr());
-    Ok(Appliance { door, web, stop, keeper, tender, workers, outbound, rooms, watchdog, _lock: lock })
+    Ok(Appliance { door, web, stop, keeper, tender, workers, lander, outbound, rooms, watchdog, _lock: lock })
 }
 
 fn open_rooms(

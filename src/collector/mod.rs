@@ -1,5 +1,6 @@
-//! The collector: brings pictures home. Worker threads call [`Collector::step`]; one step is one picture's try:
-//! claim, download, check, commit, complete. Tests call it too, with a clock of their own.
+//! The collector: brings pictures home. Worker threads run [`Collector::work`]: claim, download, check; what came whole
+//! they leave in the `landing` and go on. One thread runs [`Collector::land`]: commit all that are there, complete each.
+//! [`Collector::step`] is one picture's whole try, for tests with a clock of their own.
 //!
 //! It stands between four rooms and knows only what each of them says: the queue's claim, WeChat's fault, the
 //! album's refusal. What to do next is decided here, by the fault's [`Outcome`]:
@@ -12,11 +13,12 @@
 //!
 //! A picture is never given up untried: its deadline is looked at only after an attempt has failed.
 
+mod landing;
 mod pause;
 
 pub use pause::Paused;
 
-use crate::album::{Album, Facts, NotKept};
+use crate::album::{Album, Facts, NotKept, WholePicture};
 use crate::ground::bell::Bell;
 use crate::ground::checked_clock::WALL_TOLERANCE_MS;
 use crate::ground::clock::SharedClock;
@@ -27,6 +29,7 @@ use crate::ground::stop::Stop;
 use crate::queue::{Claim, Queue, SavedAs};
 use crate::wechat::fault::Outcome;
 use crate::wechat::{Fault, WeChat};
+use landing::Landing;
 use pause::{Gate, Pause};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,6 +115,22 @@ pub struct Collector {
     random: SharedRandom,
     pause: Mutex<Pause>,
     totals: Mutex<Totals>,
+    landing: Landing<Landed>,
+}
+
+/// What a download came to.
+enum Home {
+    /// It had come home before; a crash came between the album's commit and the queue's.
+    Kept(SavedAs),
+    /// It is whole and waits for its commit.
+    Whole(Box<WholePicture>),
+}
+
+/// A picture that waits for its commit.
+struct Landed {
+    claim: Claim,
+    claimed_at: Duration,
+    picture: Box<WholePicture>,
 }
 
 impl Collector {
@@ -122,39 +141,90 @@ impl Collector {
         clock: SharedClock,
         random: SharedRandom,
     ) -> Collector {
-        Collector { rooms, options, clock, random, pause: Mutex::default(), totals: Mutex::default() }
+        let (pause, totals, landing) = (Mutex::default(), Mutex::default(), Landing::new());
+        Collector { rooms, options, clock, random, pause, totals, landing }
     }
 
-    /// Works until a stop is asked for. Whoever asks also rings the queue's bell.
+    /// Downloads until a stop is asked for. Whoever asks also rings the queue's bell.
     pub fn work(&self, stop: &Stop) {
         let bell: &Bell = self.rooms.queue.bell();
         while !stop.asked() {
             let rings = bell.rings();
-            if let Step::Idle(wait) = self.step() {
-                bell.wait(rings, wait.min(IDLE_MAX));
+            match self.next_claim() {
+                Ok((claim, claimed_at)) => self.fetch(claim, claimed_at),
+                Err(wait) => bell.wait(rings, wait.min(IDLE_MAX)),
             }
         }
     }
 
-    /// Tries one picture, if one is due and nothing pauses everybody.
+    /// Commits what the workers bring until [`Collector::close_landing`] is called and nothing is left.
+    pub fn land(&self) {
+        while let Some(landed) = self.landing.take() {
+            let begun = self.clock.monotonic();
+            let (tries, pictures): (Vec<_>, Vec<_>) =
+                landed.into_iter().map(|one| ((one.claim, one.claimed_at), *one.picture)).unzip();
+            let mut ends = self.commit(pictures).into_iter();
+            self.landing.took(self.clock.monotonic().saturating_sub(begun));
+            for (claim, claimed_at) in tries {
+                let end = ends.next().unwrap_or_else(|| Err(Fault::new("internal", "the commit broke off")));
+                self.settle(&claim, claimed_at, end);
+            }
+        }
+    }
+
+    /// To be called when no worker works any more.
+    pub fn close_landing(&self) {
+        self.landing.close();
+    }
+
+    /// Tries one picture from claim to commit, if one is due and nothing pauses everybody.
     pub fn step(&self) -> Step {
+        let (claim, claimed_at) = match self.next_claim() {
+            Ok(next) => next,
+            Err(wait) => return Step::Idle(wait),
+        };
+        let broke_off = || Err(Fault::new("internal", "the commit broke off"));
+        let end = self.bring_home(&claim, claimed_at).and_then(|home| match home {
+            Home::Kept(saved) => Ok(saved),
+            Home::Whole(picture) => self.commit(vec![*picture]).pop().unwrap_or_else(broke_off),
+        });
+        Step::Tried(self.settle(&claim, claimed_at, end))
+    }
+
+    /// What to try now, and since when; or how long there is nothing to do.
+    fn next_claim(&self) -> Result<(Claim, Duration), Duration> {
         let now = self.clock.monotonic();
         match self.pause_lock().gate(now) {
-            Gate::Closed(wait) => return Step::Idle(wait),
+            Gate::Closed(wait) => return Err(wait),
             Gate::Open | Gate::Probe => {}
         }
         if let Some(fault) = self.disk_fault() {
             self.close(&fault, None);
-            return Step::Idle(Duration::from_secs(1));
+            return Err(Duration::from_secs(1));
         }
-        let Some(claim) = self.rooms.queue.claim() else {
+        self.rooms.queue.claim().map(|claim| (claim, now)).ok_or_else(|| {
             self.pause_lock().leave_probe();
-            return Step::Idle(self.rooms.queue.next_due().unwrap_or(IDLE_MAX));
-        };
-        // A panic in a library costs this attempt, not the worker.
-        let end = catch_unwind(AssertUnwindSafe(|| self.bring_home(&claim, now)))
-            .unwrap_or_else(|_| Err(Fault::new("internal", "a panic while fetching")));
-        Step::Tried(self.settle(&claim, now, end))
+            self.rooms.queue.next_due().unwrap_or(IDLE_MAX)
+        })
+    }
+
+    fn fetch(&self, claim: Claim, claimed_at: Duration) {
+        let _on_its_way = self.landing.on_its_way();
+        match self.bring_home(&claim, claimed_at) {
+            Ok(Home::Whole(picture)) => {
+                let bytes = picture.bytes();
+                self.landing.put(Landed { claim, claimed_at, picture }, bytes);
+            }
+            Ok(Home::Kept(saved)) => drop(self.settle(&claim, claimed_at, Ok(saved))),
+            Err(fault) => drop(self.settle(&claim, claimed_at, Err(fault))),
+        }
+    }
+
+    /// One end a picture, in their order; none when it broke off.
+    fn commit(&self, pictures: Vec<WholePicture>) -> Vec<Result<SavedAs, Fault>> {
+        let committed = catch_unwind(AssertUnwindSafe(|| self.rooms.album.commit_all(pictures)));
+        let ends = committed.unwrap_or_default().into_iter();
+        ends.map(|end| end.map(saved_as).map_err(|error| disk_fault_of(&error))).collect()
     }
 
     /// Why everybody waits, if everybody does.
@@ -173,17 +243,22 @@ impl Collector {
         self.totals_lock().clone()
     }
 
-    fn bring_home(&self, claim: &Claim, claimed_at: Duration) -> Result<SavedAs, Fault> {
+    /// A panic in a library costs this attempt, not the worker.
+    fn bring_home(&self, claim: &Claim, claimed_at: Duration) -> Result<Home, Fault> {
+        catch_unwind(AssertUnwindSafe(|| self.download(claim, claimed_at)))
+            .unwrap_or_else(|_| Err(Fault::new("internal", "a panic while fetching")))
+    }
+
+    fn download(&self, claim: &Claim, claimed_at: Duration) -> Result<Home, Fault> {
         let mut facts = facts_of(claim);
         // A crash may have come between the album's commit and the queue's.
         if let Some(saved) = self.rooms.album.find(&facts).map_err(|error| disk_fault_of(&error))? {
-            return Ok(saved_as(saved));
+            return Ok(Home::Kept(saved_as(saved)));
         }
-        let expected = self.rooms.album.expect();
         let mut media = self.rooms.wechat.fetch(&claim.media_id)?;
         // WeChat's answer may have told the true time just now.
         facts.clock_trusted |= self.stamp_is_right(claim, claimed_at);
-        let mut incoming = self.rooms.album.begin(facts, expected).map_err(|error| disk_fault_of(&error))?;
+        let mut incoming = self.rooms.album.begin(facts).map_err(|error| disk_fault_of(&error))?;
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             match media.read(&mut buffer)? {
@@ -191,8 +266,7 @@ impl Collector {
                 count => incoming.write(&buffer[..count]).map_err(|why| fault_of(&why))?,
             }
         }
-        let whole = incoming.finish().map_err(|why| fault_of(&why))?;
-        self.rooms.album.commit(whole).map(saved_as).map_err(|error| disk_fault_of(&error))
+        incoming.finish().map(|picture| Home::Whole(Box::new(picture))).map_err(|why| fault_of(&why))
     }
 
     fn settle(&self, claim: &Claim, claimed_at: Duration, end: Result<SavedAs, Fault>) -> Tried {
