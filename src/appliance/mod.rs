@@ -12,7 +12,7 @@ mod watchdog;
 use crate::album::Album;
 use crate::collector::{Collector, CollectorOptions, saved_as};
 use crate::config::Config;
-use crate::door::inbound::{InboundDoor, InboundLimits, InboundOptions};
+use crate::door::inbound::{InboundDoor, InboundLimits, InboundOptions, Reuse};
 use crate::door::outbound::{OutboundDoor, OutboundLimits, OutboundOptions};
 use crate::ground::checked_clock::CheckedClock;
 use crate::ground::clock::{SharedClock, day_utc};
@@ -46,6 +46,8 @@ const DOWNLOADS_WITHIN: Duration = Duration::from_secs(3);
 const TEND_EVERY: Duration = Duration::from_secs(5);
 /// Of `limits.min_free_bytes`, the part that stays for the queue when downloading has stopped already.
 const QUEUE_RESERVE_SHARE: u64 = 8;
+/// Ways between door and web room that are kept while nobody uses them; each costs a thread that waits.
+const WAYS_KEPT: usize = 16;
 /// Days before today whose folders may hold leftovers: a picture lives 3 days.
 const REPAIR_DAYS: i64 = 4;
 const DAY_MS: i64 = 86_400_000;
@@ -182,6 +184,7 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
             limits: InboundLimits::default(),
             upstream: socket,
             trusted_proxies: config.limits.trusted_proxies.clone(),
+            reuse: Reuse { ways_max: WAYS_KEPT, not_under: crate::web::server::STREAMS_UNDER },
         },
     );
     let door = Arc::new(door.with_context(|| format!("could not open the door on {}", config.listen))?);

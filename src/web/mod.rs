@@ -103,6 +103,7 @@ pub struct Site {
     asks: Rates,
     admin: Admin,
     welcome: Welcome,
+    clock: SharedClock,
 }
 
 impl Site {
@@ -114,8 +115,14 @@ impl Site {
         let assets = PageAssets::load(&options.jssdk_urls)?;
         let submissions = Rates::new(options.rate, clock.clone());
         let asks = Rates::new(ASKS_A_MINUTE, clock.clone());
-        let welcome = Welcome::new(clock);
-        Ok(Site { options, rooms, assets, passes, submissions, asks, admin, welcome })
+        let welcome = Welcome::new(clock.clone());
+        Ok(Site { options, rooms, assets, passes, submissions, asks, admin, welcome, clock })
+    }
+
+    /// This moment as HTTP writes it.
+    fn http_date(&self) -> String {
+        let now = jiff::Timestamp::from_millisecond(self.clock.wall_ms()).unwrap_or_default();
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap_or_default()
     }
 
     /// Answers one request.

@@ -17,11 +17,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use tiny_http::{Header, Request, Response, Server, StatusCode};
+use tiny_http::{Header, Request, Server, StatusCode};
 
 /// Threads that answer. Submissions wait in them for the disk: while one half shares a sync, the other half gathers
 /// for the next. So many are needed for a busy box to acknowledge more than 20 a sync.
 const HANDLERS: usize = 64;
+
+/// Where answers are written while they go out, and may end early: zips and thumbnails. Nowhere else.
+pub const STREAMS_UNDER: &[&str] = &["/admin/"];
 
 /// A handler's stack: parsing is shallow (JSON stops at 128 levels).
 const STACK_BYTES: usize = 512 * 1024;
@@ -97,45 +100,53 @@ fn answer(site: &Site, mut request: Request) {
         log::error!("a request ended in a panic");
         Answer::refusal(500, "internal", "程序内部错误", "an internal error", Language::Chinese)
     });
-    let headers = headers_of(&answer);
+    let head = head_of(&answer, &site.http_date());
+    let is_head = *request.method() == tiny_http::Method::Head;
     // The client may have left; that is no fault of ours.
     let _ = match answer.body {
-        Body::Bytes(bytes) => {
-            let response =
-                Response::new(StatusCode(answer.status), headers, &bytes[..], Some(bytes.len()), None)
-                    .with_chunked_threshold(usize::MAX);
-            request.respond(response)
+        _ if is_head => respond(request, head, &[]),
+        Body::Bytes(bytes) => respond(request, head, &bytes),
+        Body::Stream(_, _) if !ends_after(&request) => {
+            log::error!("an answer that may end early needs a way of its own: {}", request.url());
+            Ok(())
         }
-        Body::Stream(length, write) => respond_with_stream(request, answer.status, &headers, length, write),
+        Body::Stream(length, write) => respond_with_stream(request, head, length, write),
     };
 }
 
-fn headers_of(answer: &Answer) -> Vec<Header> {
-    let header = |(name, value): &(&str, String)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok();
-    answer.headers.iter().filter_map(header).collect()
+/// Whether the connection ends after the answer, as the door has asked.
+fn ends_after(request: &Request) -> bool {
+    let is_close = |header: &Header| header.field.equiv("Connection") && header.value == "close";
+    request.headers().iter().any(is_close)
 }
 
-/// tiny_http counts bytes in a machine word and wants to read; a zip may be longer than a word tells on 32-bit
-/// machines and is written. So its head is written here; the door in front reads it and frames the answer anew.
-fn respond_with_stream(
-    request: Request,
-    status: u16,
-    headers: &[Header],
-    length: u64,
-    write: WriteBody,
-) -> io::Result<()> {
-    let is_head = *request.method() == tiny_http::Method::Head;
+/// tiny_http writes a head line by line, and counts bytes in a machine word although a zip may be longer than a word
+/// tells on 32-bit machines. So the head is made here; the door in front reads it and frames the answer anew.
+fn head_of(answer: &Answer, date: &str) -> Vec<u8> {
+    let reason = StatusCode(answer.status).default_reason_phrase();
+    let length = answer.body.length();
+    let mut head =
+        format!("HTTP/1.1 {} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n", answer.status);
+    for (name, value) in &answer.headers {
+        for part in [name, ": ", value, "\r\n"] {
+            head.push_str(part);
+        }
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+/// Head and body in one write, so that the door is woken once.
+fn respond(request: Request, mut head: Vec<u8>, body: &[u8]) -> io::Result<()> {
+    head.extend_from_slice(body);
     let mut writer = request.into_writer();
-    let reason = StatusCode(status).default_reason_phrase();
-    let mut head = format!("HTTP/1.1 {status} {reason}\r\nContent-Length: {length}\r\n");
-    for header in headers {
-        head.push_str(&format!("{}: {}\r\n", header.field, header.value));
-    }
-    head.push_str("Connection: close\r\n\r\n");
-    writer.write_all(head.as_bytes())?;
-    if is_head {
-        return writer.flush();
-    }
+    writer.write_all(&head)?;
+    writer.flush()
+}
+
+fn respond_with_stream(request: Request, head: Vec<u8>, length: u64, write: WriteBody) -> io::Result<()> {
+    let mut writer = request.into_writer();
+    writer.write_all(&head)?;
     let mut body = Counted { writer: &mut *writer, left: length };
     let written = catch_unwind(AssertUnwindSafe(|| write(&mut body)));
     let left = body.left;

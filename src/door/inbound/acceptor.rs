@@ -92,5 +92,6 @@ struct TakenSeat {
 impl Drop for TakenSeat {
     fn drop(&mut self) {
         self.house.roster.leave(&self.seat);
+        self.house.kept_ways.fit(self.house.roster.seated());
     }
 }

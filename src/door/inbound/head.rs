@@ -63,8 +63,8 @@ pub struct ParsedHead {
 }
 
 impl ParsedHead {
-    /// The head as it goes inside, for a body of `body_bytes` from `client`.
-    pub fn render(&self, client: std::net::IpAddr, body_bytes: usize) -> Vec<u8> {
+    /// The head as it goes inside, for a body of `body_bytes` from `client`. `ends`: no other request follows.
+    pub fn render(&self, client: std::net::IpAddr, body_bytes: usize, ends: bool) -> Vec<u8> {
         let method = match self.method {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -75,7 +75,8 @@ impl ParsedHead {
             Method::Delete => "DELETE",
         };
         // `Connection: close` makes tiny_http let go of its connection thread without waiting for our end.
-        let mut head = format!("{method} {} HTTP/1.1\r\nConnection: close\r\n", self.target).into_bytes();
+        let connection = if ends { "Connection: close\r\n" } else { "" };
+        let mut head = format!("{method} {} HTTP/1.1\r\n{connection}", self.target).into_bytes();
         head.extend_from_slice(&self.header_lines);
         let _ = write!(head, "{CLIENT_ADDRESS_HEADER}: {client}\r\nContent-Length: {body_bytes}\r\n\r\n");
         head

@@ -21,7 +21,7 @@ fn a_clean_head_is_written_anew() {
     assert_eq!((head.method, head.body), (Method::Post, RequestBody::Length(7)));
     assert!(head.keep_alive && head.expects_continue && !head.http_1_0);
     assert_eq!(head.forwarded_for, "1.1.1.1,2.2.2.2");
-    let rendered = String::from_utf8(head.render("192.0.2.1".parse().unwrap(), 7)).unwrap();
+    let rendered = String::from_utf8(head.render("192.0.2.1".parse().unwrap(), 7, true)).unwrap();
     assert_eq!(
         rendered,
         "POST /a?b={1} HTTP/1.1\r\nConnection: close\r\nHost: x:8080\r\nX-Forwarded-For: 1.1.1.1\r\n\
@@ -256,7 +256,7 @@ fn damaged_heads_do_no_harm() {
         }
         let Ok(Some(head)) = whole else { continue };
         accepted += 1;
-        let again = head.render("192.0.2.1".parse().unwrap(), 3);
+        let again = head.render("192.0.2.1".parse().unwrap(), 3, true);
         assert!(again.is_ascii());
         let text = String::from_utf8(again).unwrap();
         let addresses = text.lines().filter(|line| line.to_lowercase().starts_with("x-tubox-client:"));

@@ -1,6 +1,6 @@
 //! The inbound door: it owns the public listener and stands between the internet and tiny_http, which listens
 //! on a private Unix socket and could not survive the street. Only whole, clean, bounded requests go inside,
-//! one short connection each; answers come back framed for the client, who may keep its connection.
+//! one at a time by each way; answers come back framed for the client, who may keep its connection.
 //!
 //! | status | when the door itself answers so |
 //! |---|---|
@@ -22,9 +22,9 @@
 //! others (see `roster`), or stops reading for `write_stall`.
 //!
 //! The files: [`head`], [`chunked`], [`answer`], [`refusal`] and [`client_address`] are pure, bytes in and
-//! bytes out. `roster` counts seats, `allowance` what they share, `descriptors` says how many of both the process
-//! can bear, `acceptor` fills the seats, `visit` is one connection's life, `paced` bounds its waiting, `tally`
-//! counts. The door does not know routes; it knows tiny_http only as something
+//! bytes out. `roster` counts seats, `allowance` what they share, `ways` keeps ways inside, `descriptors` says how
+//! many seats and ways the process can bear, `acceptor` fills the seats, `visit` is one connection's life, `paced`
+//! bounds its waiting, `tally` counts. The door does not know routes; it knows tiny_http only as something
 //! that speaks HTTP/1.1 on a socket and must never run out of file descriptors.
 
 mod acceptor;
@@ -41,10 +41,12 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod visit;
+mod ways;
 
 pub use head::{ParsedHead, parse_head};
 pub use refusal::Refusal;
 pub use tally::InboundCounters;
+pub use ways::Reuse;
 
 use crate::ground::clock::Deadline;
 use crate::ground::stop::Stop;
@@ -60,6 +62,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tally::Tally;
+use ways::KeptWays;
 
 /// The header in which the door tells the client's address to the web room. It never comes from outside.
 pub const CLIENT_ADDRESS_HEADER: &str = "X-Tubox-Client";
@@ -147,6 +150,8 @@ pub struct InboundOptions {
     pub upstream: PathBuf,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Which ways inside are used again.
+    pub reuse: Reuse,
 }
 
 /// What all threads of one door share.
@@ -157,6 +162,7 @@ struct House {
     tally: Tally,
     roster: Roster,
     ways_inside: Allowance,
+    kept_ways: KeptWays,
     large_bodies: Allowance,
     /// Where numbers of descriptors begin that mean that hardly any is left.
     descriptors_short_from: u64,
@@ -174,6 +180,7 @@ impl House {
                 leaving_max: budget.leaving_max,
             }),
             ways_inside: Allowance::of_ones(budget.inside_max as u64),
+            kept_ways: KeptWays::new(options.reuse),
             large_bodies: Allowance::new(options.limits.large_bodies_bytes_max.max(largest_body)),
             descriptors_short_from: budget.short_from,
             limits: options.limits,
@@ -263,6 +270,7 @@ impl InboundDoor {
             log::error!("the inbound door's acceptor had panicked");
         }
         self.house.roster.cut_resting();
+        self.house.kept_ways.clear();
         if self.house.roster.wait_empty(deadline.remaining().unwrap_or_default()) {
             return;
         }

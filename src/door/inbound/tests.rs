@@ -105,7 +105,8 @@ fn handle(mut request: tiny_http::Request, hold: impl FnOnce()) {
 
 fn open_door(limits: InboundLimits, upstream: PathBuf, trusted_proxies: Vec<IpAddr>) -> InboundDoor {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    InboundDoor::open(listener, InboundOptions { limits, upstream, trusted_proxies }).unwrap()
+    InboundDoor::open(listener, InboundOptions { limits, upstream, trusted_proxies, reuse: Reuse::default() })
+        .unwrap()
 }
 
 fn call(door: &InboundDoor) -> BufReader<TcpStream> {
@@ -570,7 +571,12 @@ fn closing_cuts_what_does_not_finish() {
 #[test]
 fn the_acceptor_survives_what_accepting_can_fail_with() {
     let scratch = Scratch::new();
-    let options = InboundOptions { limits: free(), upstream: scratch.socket(), trusted_proxies: Vec::new() };
+    let options = InboundOptions {
+        limits: free(),
+        upstream: scratch.socket(),
+        trusted_proxies: Vec::new(),
+        reuse: Reuse::default(),
+    };
     let budget = Budget::within(None, 0, &free());
     let house = Arc::new(House::new(options, budget));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -10,6 +10,7 @@ use super::head::{Method, ParsedHead, RequestBody, may_decide, parse_head};
 use super::paced::{Paced, read_onto};
 use super::refusal::Refusal;
 use super::roster::Seat;
+use super::ways::KeptWays;
 use crate::door::relay::{CopyBounds, CopyEnd, copy_bounded, is_time_limit};
 use crate::ground::clock::Deadline;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -23,6 +24,9 @@ use std::time::Duration;
 
 /// Bytes asked for in one read of a head: an ordinary head fits, and idle connections hold no more.
 const READ_BYTES: usize = 2 * 1024;
+
+/// Bytes asked for in the first read of an answer: an ordinary one comes whole.
+const ANSWER_READ_BYTES: usize = 8 * 1024;
 
 /// Bytes asked for in one read of a body or an answer.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -39,6 +43,9 @@ pub(super) const SHARE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long tiny_http's socket may take to take a connection; longer only when its accept thread is gone.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a new way inside is tried with: its answer is short and has no body.
+const TRIAL: &[u8] = b"HEAD / HTTP/1.1\r\nHost: door\r\n\r\n";
 
 /// No answer takes longer, whatever its length; far enough to add to any moment.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -91,12 +98,22 @@ impl Drop for LargeBody<'_> {
 struct Inside<'h> {
     stream: Arc<UnixStream>,
     seat: &'h Seat,
+    /// Whether it ends with this request's answer.
+    ends: bool,
     _share: Share<'h>,
 }
 
 impl Inside<'_> {
     fn paced(&self, deadline: Deadline, stall: Duration) -> Paced<'_, UnixStream> {
         Paced { socket: &*self.stream, deadline, stall }
+    }
+
+    /// The answer was read to its end: the way can be used again, unless its seat was cut, and it with it.
+    fn give_back(self, kept: &KeptWays) {
+        self.seat.detach();
+        if !self.ends && !self.seat.is_cut() {
+            kept.put(Arc::clone(&self.stream));
+        }
     }
 }
 
@@ -290,20 +307,41 @@ impl<'h> Visit<'h> {
     fn hand_on(&self, head: &ParsedHead, body: &[u8]) -> Result<Inside<'h>, Parting> {
         let limits = &self.house.limits;
         let share = self.claim(&self.house.ways_inside, 1, limits.upstream_within, Seat::is_inside)?;
-        let stream = self.connect().map_err(|error| {
+        let kept = &self.house.kept_ways;
+        let stream = kept.take().map_or_else(|| self.make_way(), Ok).map_err(|error| {
             self.house.report(format_args!("could not reach the web room: {error}"));
             Parting::Refused(Refusal::UNREACHABLE)
         })?;
-        let inside = Inside { stream, seat: self.seat, _share: share };
+        let inside = Inside { stream, seat: self.seat, ends: kept.ends_after(&head.target), _share: share };
         if !self.seat.attach(&inside.stream) {
             return Err(Parting::Left);
         }
         let client = client_address(self.peer, &head.forwarded_for, &self.house.trusted_proxies);
-        let message = head.render(client, body.len());
+        let mut message = head.render(client, body.len(), inside.ends);
+        let together = if body.len() <= PIECE_BYTES { body.len() } else { 0 };
+        message.extend_from_slice(&body[..together]);
         let mut sink = inside.paced(Deadline::after(limits.upstream_within), limits.write_stall);
         // A write that fails may still have been answered (the web room need not read a body that it refuses).
-        let _ = sink.write_all(&message).and_then(|()| sink.write_all(body));
+        let _ = sink.write_all(&message).and_then(|()| sink.write_all(&body[together..]));
         Ok(inside)
+    }
+
+    /// A new way inside; tried when it is to be kept.
+    fn make_way(&self) -> io::Result<Arc<UnixStream>> {
+        let kept = &self.house.kept_ways;
+        if !kept.are_tried() {
+            return self.connect();
+        }
+        let busy = || io::Error::new(io::ErrorKind::TimedOut, "others are being made");
+        let _maker = kept.maker(self.house.limits.upstream_within).ok_or_else(busy)?;
+        let way = self.connect()?;
+        let (deadline, stall) = (Deadline::after(self.house.limits.upstream_within), CONNECT_WITHIN);
+        let mut paced = Paced { socket: &*way, deadline, stall };
+        paced.write_all(TRIAL)?;
+        match read_answer_head(&mut paced, true) {
+            Ok((_, rest)) if rest.is_empty() => Ok(way),
+            _ => Err(io::Error::other("it does not answer")),
+        }
     }
 
     fn connect(&self) -> io::Result<Arc<UnixStream>> {
@@ -325,7 +363,7 @@ impl<'h> Visit<'h> {
         let out = answer.render(keep, head.http_1_0);
         match answer.body {
             AnswerBody::None => {
-                drop(inside);
+                inside.give_back(&self.house.kept_ways);
                 self.send(&out, self.answer_deadline(0)).map_err(|_| Parting::Broken)?;
             }
             AnswerBody::Length(length) => self.pass_counted(inside, out, received, length)?,
@@ -344,12 +382,13 @@ impl<'h> Visit<'h> {
         length: u64,
     ) -> Result<(), Parting> {
         let whole = self.answer_deadline(length);
-        let mut source = inside.paced(whole, self.house.limits.upstream_within);
+        let is_exact = received.len() as u64 <= length;
         received.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         let mut rest = length - received.len() as u64;
         let mut room = GATHER_BYTES.saturating_sub(received.len() as u64);
         out.reserve_exact(received.len() + rest.min(room) as usize);
         out.append(&mut received);
+        let mut source = inside.paced(whole, self.house.limits.upstream_within);
         while rest > 0 && room > 0 {
             let wanted = rest.min(room).min(PIECE_BYTES as u64) as usize;
             // Nothing has gone out yet, so what breaks here can still be said.
@@ -361,7 +400,11 @@ impl<'h> Visit<'h> {
             (rest, room) = (rest - count, room - count);
         }
         if rest == 0 {
-            drop(inside);
+            if is_exact {
+                inside.give_back(&self.house.kept_ways);
+            } else {
+                drop(inside);
+            }
             return self.send(&out, whole).map_err(|_| Parting::Broken);
         }
         self.send(&out, whole).map_err(|_| Parting::Broken)?;
@@ -450,7 +493,7 @@ fn read_answer_head(
 ) -> Result<(AnswerHead, Vec<u8>), Refusal> {
     let mut received = Vec::new();
     loop {
-        match read_onto(source, &mut received, READ_BYTES) {
+        match read_onto(source, &mut received, ANSWER_READ_BYTES) {
             Ok(0) => return Err(Refusal::BAD_ANSWER),
             Ok(_) => {}
             Err(error) => return Err(refusal_for_answer(&error)),
