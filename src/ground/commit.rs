@@ -1,11 +1,19 @@
 //! Group commit: many threads each bring one item, one of them commits all that wait, everybody gets the
 //! answer for their own. A slow disk then costs one sync for all who wait at that moment instead of one each;
-//! a thread that comes alone commits at once.
+//! a thread that comes alone commits at once. On a fast disk a crowd would still pay for many small commits; so once a
+//! commit has served several, the next one waits a moment for as long as others keep coming.
 
 use super::clock::Deadline;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+
+/// A commit of so many says that a crowd is there.
+const CROWD: usize = 4;
+/// Nobody came for so long: those who are there are all.
+const GAP: Duration = Duration::from_micros(500);
+/// The most that one who came in a crowd waits for others.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A place where commits are gathered.
 pub struct GroupCommit<T, R> {
@@ -13,12 +21,16 @@ pub struct GroupCommit<T, R> {
     /// Watched only by the one who gathers.
     arrived: Condvar,
     batch_max: usize,
+    gap: Duration,
+    patience: Duration,
 }
 
 struct State<T, R> {
     /// In the order in which they came. While nobody commits it is empty.
     waiting: Vec<(T, Arc<Seat<R>>)>,
     committing: bool,
+    /// How many the last commit served.
+    served: usize,
 }
 
 /// Where one thread waits, so that a commit wakes those whom it concerns and nobody else: in a crowd that shares a
@@ -39,25 +51,15 @@ enum Call<R> {
 impl<T, R> GroupCommit<T, R> {
     /// A place that commits at most `batch_max` items at once.
     pub fn new(batch_max: usize) -> GroupCommit<T, R> {
-        let state = State { waiting: Vec::new(), committing: false };
-        GroupCommit { state: Mutex::new(state), arrived: Condvar::new(), batch_max: batch_max.max(1) }
+        let state = State { waiting: Vec::new(), committing: false, served: 0 };
+        let (state, arrived, batch_max) = (Mutex::new(state), Condvar::new(), batch_max.max(1));
+        GroupCommit { state, arrived, batch_max, gap: GAP, patience: PATIENCE }
     }
 
     /// Brings `item`; returns its answer once it was part of a commit. `commit` gets the items in the order in
     /// which they came and returns one answer for each, in the same order; it may run for other threads'
     /// items too. `None` when the commit panicked or returned too few answers.
     pub fn submit(&self, item: T, commit: impl Fn(Vec<T>) -> Vec<R>) -> Option<R> {
-        self.submit_in_company(item, || false, Duration::ZERO, commit)
-    }
-
-    /// As [`GroupCommit::submit`], but while `more_come` the one who commits waits for others, `patience` at most.
-    pub fn submit_in_company(
-        &self,
-        item: T,
-        more_come: impl Fn() -> bool,
-        patience: Duration,
-        commit: impl Fn(Vec<T>) -> Vec<R>,
-    ) -> Option<R> {
         let seat = Arc::new(Seat { call: Mutex::new(Call::Wait), called: Condvar::new() });
         let mut state = self.lock();
         state.waiting.push((item, seat.clone()));
@@ -70,7 +72,7 @@ impl<T, R> GroupCommit<T, R> {
             state = self.lock();
         }
         state.committing = true;
-        let state = self.gather(state, &more_come, Deadline::after(patience));
+        let state = self.gather(state, Deadline::after(self.patience));
         self.commit_waiting(state, &commit);
         // Whoever leads stands first in line, so the answer is there.
         seat.wait().flatten()
@@ -79,13 +81,15 @@ impl<T, R> GroupCommit<T, R> {
     fn gather<'a>(
         &'a self,
         mut state: MutexGuard<'a, State<T, R>>,
-        more_come: &impl Fn() -> bool,
         patience: Deadline,
     ) -> MutexGuard<'a, State<T, R>> {
-        while state.waiting.len() < self.batch_max && more_come() {
-            let Some(left) = patience.remaining() else { break };
-            let waited = self.arrived.wait_timeout(state, left);
+        while state.served >= CROWD && state.waiting.len() < self.batch_max {
+            let (before, Some(left)) = (state.waiting.len(), patience.remaining()) else { break };
+            let waited = self.arrived.wait_timeout(state, left.min(self.gap));
             state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            if state.waiting.len() == before {
+                break;
+            }
         }
         state
     }
@@ -97,6 +101,7 @@ impl<T, R> GroupCommit<T, R> {
         drop(state);
         let answers = catch_unwind(AssertUnwindSafe(|| commit(items))).unwrap_or_default();
         let mut state = self.lock();
+        state.served = count;
         match state.waiting.first() {
             Some((_, next)) => next.call(Call::Lead),
             None => state.committing = false,
@@ -175,27 +180,30 @@ mod tests {
     }
 
     #[test]
-    fn the_one_who_commits_waits_for_those_who_come() {
-        let place = GroupCommit::new(8);
-        let (commits, still_out) = (AtomicUsize::new(0), AtomicUsize::new(1));
-        let more_come = || still_out.load(Ordering::SeqCst) > 0;
+    fn in_a_crowd_the_one_who_commits_waits_for_those_who_keep_coming() {
+        let minute = Duration::from_secs(60);
+        let mut place = GroupCommit { gap: minute, patience: minute, ..GroupCommit::new(2) };
+        let commits = AtomicUsize::new(0);
         let commit = |items: Vec<u32>| {
             commits.fetch_add(1, Ordering::SeqCst);
             items
         };
+        place.lock().served = CROWD;
         std::thread::scope(|scope| {
-            let first =
-                scope.spawn(|| place.submit_in_company(1, more_come, Duration::from_secs(60), commit));
+            let first = scope.spawn(|| place.submit(1, commit));
             while !place.lock().committing {
                 std::thread::yield_now();
             }
-            still_out.store(0, Ordering::SeqCst);
-            assert_eq!(place.submit_in_company(2, more_come, Duration::from_secs(60), commit), Some(2));
+            assert_eq!(place.submit(2, commit), Some(2));
             assert_eq!(first.join().unwrap(), Some(1));
         });
         assert_eq!(commits.load(Ordering::SeqCst), 1);
-        // Nobody comes: patience ends.
-        assert_eq!(place.submit_in_company(9, || true, Duration::from_millis(1), commit), Some(9));
+        // Nobody else comes; and the next one alone does not wait any more.
+        place.gap = Duration::from_millis(1);
+        place.lock().served = CROWD;
+        assert_eq!(place.submit(3, commit), Some(3));
+        place.gap = minute;
+        assert_eq!(place.submit(4, commit), Some(4));
     }
 
     #[test]
