@@ -10,6 +10,7 @@
 //! CAMPAIGN_KILLS=1000 cargo test --test crash killed -- --nocapture
 //! CAMPAIGN_FAULTS=all cargo test --test crash single_fault -- --nocapture
 //! CAMPAIGN_PICTURES=1000000 cargo test --release --test crash small_for_ever -- --nocapture
+//! CAMPAIGN_SOAK=1800 cargo test --release --test crash soak -- --nocapture
 //! CAMPAIGN_SEED=7 …
 //! ```
 
@@ -26,6 +27,7 @@ mod power_cut;
 mod promises;
 mod single_fault;
 mod small_for_ever;
+mod soak;
 mod start;
 mod station;
 mod thrift;
