@@ -10,6 +10,7 @@ import time
 import box
 import measured
 import rows_drain
+import rows_size
 import rows_web
 
 ROWS = {
@@ -20,6 +21,10 @@ ROWS = {
     "drain-costs": rows_drain.drain_costs,
     "slow-link": rows_drain.slow_link,
     "export": rows_drain.export,
+    "memory": rows_size.memory,
+    "waiting": rows_size.waiting,
+    "start": rows_size.start,
+    "growth": rows_size.growth,
 }
 PLACE = os.path.abspath("target/bench/place")
 RESULT = os.path.abspath("target/bench/result.json")

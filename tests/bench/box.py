@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -53,20 +52,18 @@ class Box:
             **{key.upper(): str(value) for key, value in settings.items()},
         }
         environment = {f"TUBOX_{key}": value for key, value in environment.items()}
-        self.log = []
+        self.log_path = os.path.join(folder, "log")
         begun = time.monotonic()
         self.process = started(
             [*prefix, BINARY, "serve", "--config", "/dev/null"],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=open(self.log_path, "w"),
         )
         self.url = self._wait_for_address()
         self.get("/readyz")
         self.seconds_to_ready = time.monotonic() - begun
-        threading.Thread(target=self._read_log, daemon=True).start()
 
     def __enter__(self):
         return self
@@ -85,17 +82,16 @@ class Box:
         self.process.wait()
 
     def _wait_for_address(self):
-        for line in self.process.stderr:
-            self.log.append(line)
-            found = re.search(r"listening on (\S+)", line)
+        while self.process.poll() is None:
+            found = re.search(r"listening on (\S+)", self.log())
             if found:
                 return f"http://{found.group(1)}"
-        raise RuntimeError("the box did not start:\n" + "".join(self.log))
+            time.sleep(0.001)
+        raise RuntimeError("the box did not start:\n" + self.log())
 
-    def _read_log(self):
-        for line in self.process.stderr:
-            if len(self.log) < 10_000:
-                self.log.append(line)
+    def log(self):
+        with open(self.log_path) as file:
+            return file.read()
 
     def get(self, path, headers=None):
         """The body of an answer; an error for another status than 200."""
@@ -114,7 +110,7 @@ class Box:
             if b'"signature"' in self.page()[0]:
                 return
             time.sleep(0.02)
-        raise RuntimeError("the box got no ticket:\n" + "".join(self.log[-20:]))
+        raise RuntimeError("the box got no ticket:\n" + self.log()[-2000:])
 
     def submit(self, ids):
         """Hands ids in as the page does; the receipt."""
@@ -142,7 +138,7 @@ class Box:
             if sum(rows for _, rows in seen.values()) >= count:
                 return
             time.sleep(0.003)
-        raise RuntimeError(f"the pictures do not come: {seen}\n" + "".join(self.log[-20:]))
+        raise RuntimeError(f"the pictures do not come: {seen}\n" + self.log()[-2000:])
 
     def status(self):
         """The operator's status."""
