@@ -130,7 +130,7 @@ enum Home {
 struct Landed {
     claim: Claim,
     claimed_at: Duration,
-    picture: Box<WholePicture>,
+    picture: WholePicture,
 }
 
 impl Collector {
@@ -162,12 +162,16 @@ impl Collector {
         while let Some(landed) = self.landing.take() {
             let begun = self.clock.monotonic();
             let (tries, pictures): (Vec<_>, Vec<_>) =
-                landed.into_iter().map(|one| ((one.claim, one.claimed_at), *one.picture)).unzip();
+                landed.into_iter().map(|one| ((one.claim, one.claimed_at), one.picture)).unzip();
             let mut ends = self.commit(pictures).into_iter();
             self.landing.took(self.clock.monotonic().saturating_sub(begun));
             for (claim, claimed_at) in tries {
                 let end = ends.next().unwrap_or_else(|| Err(Fault::new("internal", "the commit broke off")));
-                self.settle(&claim, claimed_at, end);
+                // A panic costs one entry its note, not all that come after it their commit.
+                let settled = catch_unwind(AssertUnwindSafe(|| self.settle(&claim, claimed_at, end)));
+                if settled.is_err() {
+                    log::error!("could not note the end of {}: a panic", claim.media_id);
+                }
             }
         }
     }
@@ -213,7 +217,7 @@ impl Collector {
         match self.bring_home(&claim, claimed_at) {
             Ok(Home::Whole(picture)) => {
                 let bytes = picture.bytes();
-                self.landing.put(Landed { claim, claimed_at, picture }, bytes);
+                self.landing.put(Landed { claim, claimed_at, picture: *picture }, bytes);
             }
             Ok(Home::Kept(saved)) => drop(self.settle(&claim, claimed_at, Ok(saved))),
             Err(fault) => drop(self.settle(&claim, claimed_at, Err(fault))),
@@ -266,7 +270,7 @@ impl Collector {
                 count => incoming.write(&buffer[..count]).map_err(|why| fault_of(&why))?,
             }
         }
-        incoming.finish().map(|picture| Home::Whole(Box::new(picture))).map_err(|why| fault_of(&why))
+        incoming.finish().map(|whole| Home::Whole(Box::new(whole))).map_err(|why| fault_of(&why))
     }
 
     fn settle(&self, claim: &Claim, claimed_at: Duration, end: Result<SavedAs, Fault>) -> Tried {

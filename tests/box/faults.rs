@@ -467,17 +467,20 @@ fn a_poor_id_starves_nobody() {
     }
 }
 
-/// Worker threads as the appliance has them, for as long as `during` runs.
+/// Worker threads and the one that commits, as the appliance has them, for as long as `during` runs.
 fn with_workers(bench: &Bench, count: usize, during: impl FnOnce()) {
     let stop = Stop::new();
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..count).map(|_| scope.spawn(|| bench.collector().work(&stop))).collect();
         scope.spawn(|| bench.collector().land());
-        during();
-        stop.ask();
-        bench.rooms().queue.bell().ring();
-        bench.rooms().door.close();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        std::thread::scope(|scope| {
+            for _ in 0..count {
+                scope.spawn(|| bench.collector().work(&stop));
+            }
+            during();
+            stop.ask();
+            bench.rooms().queue.bell().ring();
+            bench.rooms().door.close();
+        });
         bench.collector().close_landing();
     });
 }
@@ -498,7 +501,7 @@ fn one_slow_download_does_not_hold_the_others() {
     let others = bench.upload_and_submit(20);
     with_workers(&bench, 2, || {
         wait_until("the others are home", || bench.rooms().queue.counts().saved == 20);
-        assert_eq!(bench.rooms().queue.counts().claimed, 1);
+        wait_until("one is left", || bench.rooms().queue.counts().claimed == 1);
     });
     assert!(others.iter().all(|id| bench.stand(id) == Stand::Saved));
 }
@@ -508,12 +511,15 @@ fn never_more_downloads_than_workers() {
     let mut bench = Bench::warm();
     bench.upload_and_submit(30);
     bench.simulator.always(Route::MediaGet, Fault::Delay(STALL / 10));
+    // Claimed are also those that have come and wait for their commit; passages are downloads, and one is the keeper's.
+    let mut most = 0;
     with_workers(&bench, 4, || {
         wait_until("all are home", || {
-            assert!(bench.rooms().door.counters().passages_open <= 5, "more passages than workers");
+            most = most.max(bench.rooms().door.counters().passages_open);
             bench.rooms().queue.counts().saved == 30
         });
     });
+    assert!((4..=5).contains(&most), "{most}");
     assert_eq!(bench.media_calls(), 30);
     bench.check_promises();
 }
