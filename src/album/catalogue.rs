@@ -72,12 +72,10 @@ pub fn has_day(root: &Path, day: &str) -> bool {
     name::is_day(day) && manifest_path(root, day).is_file()
 }
 
-/// One day or all of them, as they are now.
+/// One day or all of them, as they are now. A day is all of its folders, `2026-11-22_02` only this one.
 pub fn scope(root: &Path, day: Option<&str>, team: Option<&str>) -> Result<Scope> {
-    let mut names = match day {
-        Some(day) => vec![day.to_owned()],
-        None => days(root)?,
-    };
+    let is_wanted = |folder: &String| day.is_none_or(|day| folder == day || name::day_of(folder) == day);
+    let mut names: Vec<String> = days(root)?.into_iter().filter(is_wanted).collect();
     names.sort();
     let mut scope = Scope { days: Vec::new(), team: team.map(str::to_owned) };
     for day in names {
@@ -90,7 +88,7 @@ pub fn scope(root: &Path, day: Option<&str>, team: Option<&str>) -> Result<Scope
 /// Pictures submitted on `date` (`2026-11-22`), over all folders of that day; by the lines of its manifests.
 pub fn pictures_of(root: &Path, date: &str) -> Result<u64> {
     let mut pictures = 0;
-    for day in days(root)?.iter().filter(|day| day.starts_with(date)) {
+    for day in days(root)?.iter().filter(|day| name::day_of(day) == date) {
         let path = manifest_path(root, day);
         let lines =
             BufReader::new(File::open(&path).with_context(|| format!("could not open {}", path.display()))?);
@@ -324,6 +322,30 @@ mod tests {
         assert_eq!((all.pictures, all.bytes), (5, 10));
         assert_eq!(all.teams, [("north".to_owned(), 3), ("=south".to_owned(), 2)]);
         assert_eq!(days(folder.path()).unwrap(), [DAY]);
+    }
+
+    #[test]
+    fn a_day_is_all_of_its_folders() {
+        let folder = folder_with(&[row(1, ""), row(2, "")], "");
+        let later = folder.path().join(format!("{DAY}_02"));
+        std::fs::create_dir(&later).unwrap();
+        let text = header_line().unwrap() + &row(3, "").to_line().unwrap();
+        std::fs::write(later.join(MANIFEST_FILE), text).unwrap();
+        let seen_in = |day: Option<&str>| {
+            let mut seen = Vec::new();
+            let scope = scope(folder.path(), day, None).unwrap();
+            each_of(folder.path(), &scope, &mut |day, row| {
+                seen.push(format!("{day}/{}", row.file));
+                Ok(())
+            })
+            .unwrap();
+            seen
+        };
+        let all = ["2026-11-21/p1.jpg", "2026-11-21/p2.jpg", "2026-11-21_02/p3.jpg"];
+        assert_eq!(seen_in(Some(DAY)), all);
+        assert_eq!(seen_in(None), all);
+        assert_eq!(seen_in(Some("2026-11-21_02")), all[2..]);
+        assert_eq!(pictures_of(folder.path(), DAY).unwrap(), 3);
     }
 
     #[test]
