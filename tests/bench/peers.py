@@ -11,7 +11,6 @@ import urllib.request
 import box
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BIN = os.path.dirname(sys.executable)
 
 
 def free_port():
@@ -87,7 +86,7 @@ class Recipe:
         self.port = free_port()
         self.process = box.started(
             [
-                os.path.join(BIN, "gunicorn"),
+                *[sys.executable, "-m", "gunicorn"],
                 *["--workers", "2", "--backlog", "2048", "--bind", f"127.0.0.1:{self.port}"],
                 *["--chdir", os.path.join(HERE, "recipe"), "--log-level", "error", "app:app"],
             ],
