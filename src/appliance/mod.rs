@@ -163,7 +163,7 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
         Arc::new(BoxOverview::new(rooms.clone(), outbound.clone(), &config.runtime_dir, clock.clone()));
     let (web, socket) = open_web(config, is_demo, &rooms, overview.clone(), &clock, &random)?;
     let keeper = spawn("keeper", keep(rooms.wechat.clone(), stop.clone()))?;
-    let tender = spawn("tender", tend(rooms.clone(), stop.clone()))?;
+    let tender = spawn("tender", tend(rooms.clone(), clock.clone(), stop.clone()))?;
     let mut workers = Vec::new();
     if let Some(alerts) = alerts::open(config, &clock, &random)? {
         // Not waited for at the end: it may be in the middle of a slow webhook.
@@ -201,7 +201,7 @@ fn open_rooms(
 ) -> Result<(Rooms, Arc<OutboundDoor>)> {
     let album = Arc::new(Album::open(&config.pictures_dir, config.drain.picture_bytes_max, clock.clone())?);
     let queue = Arc::new(open_queue(config, &album, clock, random)?);
-    repair_days(&album, &queue, clock)?;
+    repair(&album, &queue.days_owed())?;
     let outbound = Arc::new(open_outbound(config, clock, random)?);
     let wechat = Arc::new(WeChat::open(WeChatOptions {
         app_id: config.wechat.app_id.clone(),
@@ -326,16 +326,19 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// The days that the last run can have left half-done: those of ids that are owed, however long the box was off, and
-/// the last ones in any case. No other day is read.
-fn repair_days(album: &Album, queue: &Queue, clock: &SharedClock) -> Result<()> {
-    let mut days = queue.days_owed();
-    days.extend((0..=REPAIR_DAYS).map(|back| day_utc(clock.wall_ms() - back * DAY_MS)));
+/// Repairs what the last run can have left half-done, a long list of days being no reason to start late: before the
+/// start the days of ids that are owed, however long the box was off; behind it, by the tender, the last days in any
+/// case. Whatever touches a day first repairs it too. No other day is read.
+fn repair(album: &Album, days: &[String]) -> Result<()> {
     let swept = album.repair(days.iter().map(String::as_str))?;
     if swept > 0 {
         log::info!("removed {swept} unfinished downloads of an earlier run");
     }
     Ok(())
+}
+
+fn last_days(clock: &SharedClock) -> Vec<String> {
+    (0..=REPAIR_DAYS).map(|back| day_utc(clock.wall_ms() - back * DAY_MS)).collect()
 }
 
 fn saved_on(album: &Album, day: &str) -> HashMap<MediaId, SavedAs> {
@@ -360,8 +363,11 @@ fn keep(wechat: Arc<WeChat>, stop: Stop) -> impl FnOnce() + Send + 'static {
     }
 }
 
-fn tend(rooms: Rooms, stop: Stop) -> impl FnOnce() + Send + 'static {
+fn tend(rooms: Rooms, clock: SharedClock, stop: Stop) -> impl FnOnce() + Send + 'static {
     move || {
+        if let Err(error) = repair(&rooms.album, &last_days(&clock)) {
+            log::warn!("{error:#}");
+        }
         while !stop.wait(TEND_EVERY) {
             rooms.queue.tend(&|day| saved_on(&rooms.album, day));
         }
