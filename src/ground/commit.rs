@@ -1,36 +1,20 @@
 //! Group commit: many threads each bring one item, one of them commits all that wait, everybody gets the
 //! answer for their own. A slow disk then costs one sync for all who wait at that moment instead of one each;
-//! a thread that comes alone commits at once. On a fast disk a crowd would still pay for many small commits; so once a
-//! commit has served several, the next one waits a moment for as long as others keep coming.
+//! a thread that comes alone commits at once.
 
-use super::clock::Deadline;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
-
-/// A commit of so many says that a crowd is there.
-const CROWD: usize = 4;
-/// Nobody came for so long: those who are there are all.
-const GAP: Duration = Duration::from_micros(500);
-/// The most that one who came in a crowd waits for others.
-const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A place where commits are gathered.
 pub struct GroupCommit<T, R> {
     state: Mutex<State<T, R>>,
-    /// Watched only by the one who gathers.
-    arrived: Condvar,
     batch_max: usize,
-    gap: Duration,
-    patience: Duration,
 }
 
 struct State<T, R> {
     /// In the order in which they came. While nobody commits it is empty.
     waiting: Vec<(T, Arc<Seat<R>>)>,
     committing: bool,
-    /// How many the last commit served.
-    served: usize,
 }
 
 /// Where one thread waits, so that a commit wakes those whom it concerns and nobody else: in a crowd that shares a
@@ -51,9 +35,8 @@ enum Call<R> {
 impl<T, R> GroupCommit<T, R> {
     /// A place that commits at most `batch_max` items at once.
     pub fn new(batch_max: usize) -> GroupCommit<T, R> {
-        let state = State { waiting: Vec::new(), committing: false, served: 0 };
-        let (state, arrived, batch_max) = (Mutex::new(state), Condvar::new(), batch_max.max(1));
-        GroupCommit { state, arrived, batch_max, gap: GAP, patience: PATIENCE }
+        let state = State { waiting: Vec::new(), committing: false };
+        GroupCommit { state: Mutex::new(state), batch_max: batch_max.max(1) }
     }
 
     /// Brings `item`; returns its answer once it was part of a commit. `commit` gets the items in the order in
@@ -64,7 +47,6 @@ impl<T, R> GroupCommit<T, R> {
         let mut state = self.lock();
         state.waiting.push((item, seat.clone()));
         if state.committing {
-            self.arrived.notify_one();
             drop(state);
             if let Some(answer) = seat.wait() {
                 return answer;
@@ -72,26 +54,9 @@ impl<T, R> GroupCommit<T, R> {
             state = self.lock();
         }
         state.committing = true;
-        let state = self.gather(state, Deadline::after(self.patience));
         self.commit_waiting(state, &commit);
         // Whoever leads stands first in line, so the answer is there.
         seat.wait().flatten()
-    }
-
-    fn gather<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<T, R>>,
-        patience: Deadline,
-    ) -> MutexGuard<'a, State<T, R>> {
-        while state.served >= CROWD && state.waiting.len() < self.batch_max {
-            let (before, Some(left)) = (state.waiting.len(), patience.remaining()) else { break };
-            let waited = self.arrived.wait_timeout(state, left.min(self.gap));
-            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
-            if state.waiting.len() == before {
-                break;
-            }
-        }
-        state
     }
 
     /// Commits what waits, and calls the next one to lead when others have come meanwhile.
@@ -101,7 +66,6 @@ impl<T, R> GroupCommit<T, R> {
         drop(state);
         let answers = catch_unwind(AssertUnwindSafe(|| commit(items))).unwrap_or_default();
         let mut state = self.lock();
-        state.served = count;
         match state.waiting.first() {
             Some((_, next)) => next.call(Call::Lead),
             None => state.committing = false,
@@ -177,33 +141,6 @@ mod tests {
             }
         });
         assert_eq!(commits.load(Ordering::SeqCst), 2);
-    }
-
-    #[test]
-    fn in_a_crowd_the_one_who_commits_waits_for_those_who_keep_coming() {
-        let minute = Duration::from_secs(60);
-        let mut place = GroupCommit { gap: minute, patience: minute, ..GroupCommit::new(2) };
-        let commits = AtomicUsize::new(0);
-        let commit = |items: Vec<u32>| {
-            commits.fetch_add(1, Ordering::SeqCst);
-            items
-        };
-        place.lock().served = CROWD;
-        std::thread::scope(|scope| {
-            let first = scope.spawn(|| place.submit(1, commit));
-            while !place.lock().committing {
-                std::thread::yield_now();
-            }
-            assert_eq!(place.submit(2, commit), Some(2));
-            assert_eq!(first.join().unwrap(), Some(1));
-        });
-        assert_eq!(commits.load(Ordering::SeqCst), 1);
-        // Nobody else comes; and the next one alone does not wait any more.
-        place.gap = Duration::from_millis(1);
-        place.lock().served = CROWD;
-        assert_eq!(place.submit(3, commit), Some(3));
-        place.gap = minute;
-        assert_eq!(place.submit(4, commit), Some(4));
     }
 
     #[test]
