@@ -25,11 +25,18 @@ def pages(url, clients, seconds):
     return wrk(url + "/uploadImgDemo", "page.lua", clients, seconds)
 
 
-def submissions(url, clients, seconds, prefix, cookie="", ids=1, count=0):
-    """Submissions with ids that begin with `prefix`, which must not have been used before. `count`: so many in all
-    instead of so long."""
-    per_thread = -(-count // 2)
-    return wrk(url + "/uploadImgData", "submit.lua", clients, seconds, prefix, ids, per_thread, cookie)
+def submissions(url, clients, seconds, prefix, cookie="", ids=1):
+    """Submissions with ids that begin with `prefix`, which must not have been used before."""
+    return wrk(url + "/uploadImgData", "submit.lua", clients, seconds, prefix, ids, cookie)
+
+
+def submissions_until(count, url, clients, prefix, cookie="", ids=1):
+    """So many of them or a few more, in stretches: wrk itself ends only when its time is over. Submissions a second."""
+    taken = spent = 0
+    while taken < count:
+        told = submissions(url, clients, 2, f"{prefix}-{taken}", cookie, ids)
+        taken, spent = taken + told["taken"], spent + told["seconds"]
+    return taken / spent
 
 
 def syncs_a_second(folder, seconds=1.0):

@@ -14,6 +14,8 @@ from rows_web import NO_WECHAT
 # As many as WeChat lets a contributor choose at once.
 IDS_A_SUBMISSION = 9
 MANY = 1_000_000 if IS_FULL else 100_000
+# The most that the settings allow.
+A_SUBMISSION_MAX = 500
 SIZES = (1_000, 10_000, 100_000, 1_000_000) if IS_FULL else (1_000, 10_000)
 
 
@@ -66,8 +68,7 @@ def waiting(place):
 
 def submit_many(box, ids, prefix):
     """The rate of submissions, nine ids each."""
-    told = load.submissions(box.url, 16, 3600, prefix, box.page()[1], IDS_A_SUBMISSION, ids // IDS_A_SUBMISSION)
-    return told["rate"]
+    return load.submissions_until(ids // IDS_A_SUBMISSION, box.url, 16, prefix, box.page()[1], IDS_A_SUBMISSION)
 
 
 def seconds(what, values, limit, note=""):
@@ -151,19 +152,18 @@ def growth_of_drain(place):
     nginx = Nginx(place)
     rates, memory = {}, {}
     sizes = SIZES[:3]
-    settings = {"limits_ids_per_submission": 1000, "drain_downloads": DOWNLOADS}
+    settings = {"limits_ids_per_submission": A_SUBMISSION_MAX, "drain_downloads": DOWNLOADS}
     with Box(fresh(os.path.join(place, "box")), nginx.url, **settings) as box:
         box.wait_for_ticket()
         kept = 0
         for size in sizes:
             ids = make_pictures(place, size - kept, 2048, f"d{size}-")
-            last = ids[-1000:]
-            for at in range(0, len(ids) - 1000, 1000):
-                box.submit(ids[at : at + 1000][: len(ids) - 1000 - at])
-            if len(ids) > 1000:
+            first, last = ids[:-1000], ids[-1000:]
+            submit_all(box, first)
+            if first:
                 box.wait_for_pictures(size - 1000, 3600)
             begun = time.monotonic()
-            box.submit(last)
+            submit_all(box, last)
             box.wait_for_pictures(size)
             rates[size] = len(last) / (time.monotonic() - begun)
             memory[size] = box.memory_mib()
@@ -173,6 +173,11 @@ def growth_of_drain(place):
     yield within("drain rate, pictures of 2 KiB", [rates[size] / rates[sizes[0]] for size in sizes[1:]], told)
     growth = [memory[size] / memory[sizes[0]] for size in sizes[1:]]
     yield Measured("growth: memory while draining", "at 1,000", [max(growth)], 1.2, at_least=False)
+
+
+def submit_all(box, ids):
+    for at in range(0, len(ids), A_SUBMISSION_MAX):
+        box.submit(ids[at : at + A_SUBMISSION_MAX])
 
 
 def within(what, values, note):

@@ -1,6 +1,5 @@
 -- wrk: submissions with ids of their own, in the seed's format, and a count of answers that are not rc 0.
---   wrk … -s submit.lua URL -- PREFIX IDS_A_SUBMISSION SUBMISSIONS COOKIE
--- SUBMISSIONS: a thread stops after so many (0: runs its time).
+--   wrk … -s submit.lua URL -- PREFIX IDS_A_SUBMISSION COOKIE
 local threads = {}
 
 function setup(thread)
@@ -11,12 +10,11 @@ end
 function init(arguments)
     prefix = arguments[1] .. "-" .. number .. "-"
     ids = tonumber(arguments[2])
-    submissions = tonumber(arguments[3])
     made, taken, refused = 0, 0, 0
     wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
     wrk.headers["Accept-Language"] = "zh-CN"
-    if arguments[4] and arguments[4] ~= "" then
-        wrk.headers["Cookie"] = arguments[4]
+    if arguments[3] and arguments[3] ~= "" then
+        wrk.headers["Cookie"] = arguments[3]
     end
 end
 
@@ -36,9 +34,6 @@ function response(status, headers, body)
         taken = taken + 1
     else
         refused = refused + 1
-    end
-    if submissions > 0 and taken + refused >= submissions then
-        wrk.thread:stop()
     end
 end
 
