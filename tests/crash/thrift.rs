@@ -168,7 +168,7 @@ fn busy_downloads_share_their_syncs() {
     // Elsewhere the album does not believe in one sync for all, and asks for each file.
     let magic = rustix::fs::statfs(folder.path()).unwrap().f_type as u64 & 0xffff_ffff;
     let syncs_together = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010].contains(&magic);
-    let most = if syncs_together { 0.7 } else { 2.2 };
+    let most = if syncs_together { 1.0 } else { 2.2 };
     let mut bytes = f64::MAX;
     let busy = -best_of_three(-most, |_| {
         let (syncs, bytes_now) = cost_of("200 pictures", 200);
