@@ -122,12 +122,13 @@ pub fn answer(bytes: &[u8]) {
         }
         let Ok(Some(head)) = whole else { continue };
         assert!(head.head_bytes <= bytes.len());
-        let out = head.render(true, true);
+        // Without the line that HTTP/1.0 needs: a head with as many lines as are taken would have one too many.
+        let out = head.render(true, false);
         assert_eq!(out.windows(4).position(|four| four == b"\r\n\r\n"), Some(out.len() - 4));
         assert!(!out.contains(&0), "a NUL goes out");
         let again = parse_answer(&out, to_head).expect("a clean head").expect("a whole head");
         assert_eq!(again.head_bytes, out.len());
-        assert_eq!(again.render(true, true), out);
+        assert_eq!(again.render(true, false), out);
     }
 }
 
