@@ -48,22 +48,49 @@ pub const ALPHANUMERIC: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
 /// Characters that survive being read out and typed: no 0/o, 1/l/i.
 pub const READABLE: &[u8] = b"23456789abcdefghjkmnpqrstuvwxyz";
 
-/// The operating system's randomness.
-pub struct OsRandom;
+/// Bytes that are fetched from the operating system at once.
+const STOCK_BYTES: usize = 256;
+
+/// The operating system's randomness, fetched in stocks: a page needs a few bytes twice, and each fetch is a call.
+pub struct OsRandom {
+    stock: Mutex<Stock>,
+}
+
+struct Stock {
+    bytes: [u8; STOCK_BYTES],
+    left: usize,
+}
 
 impl OsRandom {
     /// The operating system's randomness, shared.
     pub fn shared() -> SharedRandom {
-        Arc::new(OsRandom)
+        Arc::new(OsRandom { stock: Mutex::new(Stock { bytes: [0; STOCK_BYTES], left: 0 }) })
     }
 }
 
 impl Random for OsRandom {
     fn fill(&self, bytes: &mut [u8]) {
-        // getrandom(2) fails only before the kernel's pool is ready on kernels without the call; a box that
-        // cannot draw a key must not go on with a guessable one.
-        getrandom::fill(bytes).expect("the operating system has no randomness to give");
+        if bytes.len() > STOCK_BYTES {
+            return fetch(bytes);
+        }
+        let mut stock = self.stock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if stock.left < bytes.len() {
+            fetch(&mut stock.bytes);
+            stock.left = STOCK_BYTES;
+        }
+        let from = stock.left - bytes.len();
+        let taken = from..stock.left;
+        bytes.copy_from_slice(&stock.bytes[taken.clone()]);
+        // What was given away is a secret of somebody else from now on.
+        stock.bytes[taken].fill(0);
+        stock.left = from;
     }
+}
+
+fn fetch(bytes: &mut [u8]) {
+    // getrandom(2) fails only before the kernel's pool is ready on kernels without the call; a box that
+    // cannot draw a key must not go on with a guessable one.
+    getrandom::fill(bytes).expect("the operating system has no randomness to give");
 }
 
 /// Randomness that follows from a seed (SplitMix64).
@@ -95,6 +122,17 @@ impl Random for SeededRandom {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_given_away_twice() {
+        let random = OsRandom::shared();
+        let mut seen = std::collections::HashSet::new();
+        for length in [8, 32, STOCK_BYTES, 100, STOCK_BYTES + 1].into_iter().cycle().take(100) {
+            let mut bytes = vec![0; length];
+            random.fill(&mut bytes);
+            assert!(bytes.chunks_exact(8).all(|eight| seen.insert(eight.to_owned())));
+        }
+    }
 
     #[test]
     fn the_same_seed_gives_the_same_text() {

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Nothing may be loaded by, or framed around, an answer that is no page.
 const NO_CONTENT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
+/// Room for what every answer carries and one or two more.
+const HEADERS_USUAL: usize = 8;
+
 /// Writes a body. What it holds (an open file, a place in a queue) is let go when it is done or dropped.
 pub type WriteBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
@@ -29,7 +32,7 @@ pub struct Answer {
     /// HTTP status.
     pub status: u16,
     /// Names and values, visible ASCII only.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Body.
     pub body: Body,
 }
@@ -51,19 +54,21 @@ impl fmt::Debug for Body {
 }
 
 impl Answer {
-    fn new(status: u16, content_type: &str, policy: &str, body: impl Into<Cow<'static, [u8]>>) -> Answer {
-        let mut answer = Answer { status, headers: Vec::new(), body: Body::Bytes(body.into()) };
-        for (name, value) in [
-            ("Content-Type", content_type),
-            ("Content-Security-Policy", policy),
-            ("X-Content-Type-Options", "nosniff"),
-            ("X-Frame-Options", "DENY"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-store"),
-        ] {
-            answer = answer.with_header(name, value);
-        }
+    fn new(
+        status: u16,
+        content_type: impl Into<Cow<'static, str>>,
+        policy: impl Into<Cow<'static, str>>,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Answer {
+        let answer =
+            Answer { status, headers: Vec::with_capacity(HEADERS_USUAL), body: Body::Bytes(body.into()) };
         answer
+            .with_header("Content-Type", content_type)
+            .with_header("Content-Security-Policy", policy)
+            .with_header("X-Content-Type-Options", "nosniff")
+            .with_header("X-Frame-Options", "DENY")
+            .with_header("Referrer-Policy", "no-referrer")
+            .with_header("Cache-Control", "no-store")
     }
 
     /// JSON.
@@ -87,7 +92,7 @@ impl Answer {
         let seconds = wait.as_secs().max(1);
         let zh = format!("请求太频繁，请 {seconds} 秒后再试");
         let en = format!("too many requests; please try again in {seconds} s");
-        Answer::refusal(429, "too-often", &zh, &en, language).with_header("Retry-After", &seconds.to_string())
+        Answer::refusal(429, "too-often", &zh, &en, language).with_header("Retry-After", seconds.to_string())
     }
 
     /// 405.
@@ -101,7 +106,7 @@ impl Answer {
 
     /// A page.
     pub fn page(html: String, policy: &str) -> Answer {
-        Answer::new(200, "text/html; charset=utf-8", policy, html.into_bytes())
+        Answer::new(200, "text/html; charset=utf-8", policy.to_owned(), html.into_bytes())
     }
 
     /// A drawing.
@@ -115,7 +120,7 @@ impl Answer {
     }
 
     /// A file whose name changes with its content, so it may be kept for ever.
-    pub fn asset(bytes: Cow<'static, [u8]>, content_type: &str) -> Answer {
+    pub fn asset(bytes: Cow<'static, [u8]>, content_type: &'static str) -> Answer {
         Answer::new(200, content_type, NO_CONTENT_POLICY, bytes)
             .with_header("Cache-Control", "public, max-age=31536000, immutable")
     }
@@ -127,7 +132,7 @@ impl Answer {
 
     /// `length` bytes that `write` makes while they go out.
     pub fn stream(content_type: &str, length: u64, write: WriteBody) -> Answer {
-        let mut answer = Answer::new(200, content_type, NO_CONTENT_POLICY, Vec::new());
+        let mut answer = Answer::new(200, content_type.to_owned(), NO_CONTENT_POLICY, Vec::new());
         answer.body = Body::Stream(length, write);
         answer
     }
@@ -140,14 +145,15 @@ impl Answer {
     /// To another address of this site.
     pub fn redirect(to: &str) -> Answer {
         Answer::new(302, "text/plain; charset=utf-8", NO_CONTENT_POLICY, Vec::new())
-            .with_header("Location", to)
+            .with_header("Location", to.to_owned())
     }
 
     /// Sets a header, replacing an earlier value. A value that could split the answer is left out.
-    pub fn with_header(mut self, name: &'static str, value: &str) -> Answer {
+    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Answer {
+        let value = value.into();
         self.headers.retain(|(known, _)| *known != name);
         if value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            self.headers.push((name, value.to_owned()));
+            self.headers.push((name, value));
         }
         self
     }
@@ -157,6 +163,6 @@ impl Answer {
         self.headers
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+            .map(|(_, value)| value.as_ref())
     }
 }

@@ -21,10 +21,25 @@ pub struct Asset {
 
 /// The page's files, ready to serve.
 pub struct PageAssets {
-    template: String,
+    page: Vec<Piece>,
     by_name: HashMap<String, Asset>,
     policy: String,
 }
+
+/// A part of the page: it is taken apart once, so that a visit only puts it together.
+enum Piece {
+    Text(String),
+    LanguageTag,
+    Config,
+    Settings,
+}
+
+/// What is filled in for every visit.
+const FILLED_IN: [(&str, Piece); 3] = [
+    ("{{lang}}", Piece::LanguageTag),
+    ("{{jssdk_config}}", Piece::Config),
+    ("{{settings}}", Piece::Settings),
+];
 
 /// Files and the placeholder in the template that their address takes.
 const LINKED: [(&str, &str); 4] = [
@@ -47,7 +62,7 @@ impl PageAssets {
             template = template.replace(placeholder, &format!("/assets/{hashed}"));
             by_name.insert(hashed, asset);
         }
-        Ok(PageAssets { template, by_name, policy: policy(jssdk_urls) })
+        Ok(PageAssets { page: pieces(&template), by_name, policy: policy(jssdk_urls) })
     }
 
     /// A linked file by the name that the page uses.
@@ -57,12 +72,16 @@ impl PageAssets {
 
     /// The page for one visit. Both JSON texts must be fit for a script element.
     pub fn page(&self, language_tag: &str, config_json: &str, settings_json: &str) -> String {
-        let filled = [
-            ("{{lang}}", for_html(language_tag)),
-            ("{{jssdk_config}}", config_json.into()),
-            ("{{settings}}", settings_json.into()),
-        ];
-        fill(&self.template, &filled)
+        let language_tag = for_html(language_tag);
+        let texts = self.page.iter().map(|piece| match piece {
+            Piece::Text(text) => text.as_str(),
+            Piece::LanguageTag => &language_tag,
+            Piece::Config => config_json,
+            Piece::Settings => settings_json,
+        });
+        let mut page = String::with_capacity(texts.clone().map(str::len).sum());
+        page.extend(texts);
+        page
     }
 
     /// The page's Content-Security-Policy.
@@ -71,26 +90,21 @@ impl PageAssets {
     }
 }
 
-/// Fills all placeholders in one pass, so that a filled-in text is never searched for placeholders itself.
-fn fill(template: &str, values: &[(&str, String)]) -> String {
-    let mut filled = String::with_capacity(template.len() + 1024);
+/// A text that only looks like a placeholder stays as it is.
+fn pieces(template: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
     let mut rest = template;
-    while let Some(at) = rest.find("{{") {
-        filled.push_str(&rest[..at]);
-        rest = &rest[at..];
-        match values.iter().find(|(placeholder, _)| rest.starts_with(placeholder)) {
-            Some((placeholder, value)) => {
-                filled.push_str(value);
-                rest = &rest[placeholder.len()..];
-            }
-            None => {
-                filled.push_str("{{");
-                rest = &rest[2..];
-            }
-        }
+    let next = |rest: &str| {
+        let places =
+            FILLED_IN.into_iter().filter_map(|(text, piece)| Some((rest.find(text)?, text.len(), piece)));
+        places.min_by_key(|(at, _, _)| *at)
+    };
+    while let Some((at, length, piece)) = next(rest) {
+        pieces.extend([Piece::Text(rest[..at].to_owned()), piece]);
+        rest = &rest[at + length..];
     }
-    filled.push_str(rest);
-    filled
+    pieces.push(Piece::Text(rest.to_owned()));
+    pieces
 }
 
 fn file(name: &str) -> Result<Asset> {

@@ -39,7 +39,7 @@ use pass::Passes;
 use rate::Rates;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use welcome::Welcome;
 
 /// The longest texts that come with a submission, in characters.
@@ -103,6 +103,10 @@ pub struct Site {
     asks: Rates,
     admin: Admin,
     welcome: Welcome,
+    /// The page's settings without a receipt, which is what nearly all visits get: Chinese, English.
+    settings: [String; 2],
+    /// The second since the epoch that was written last, as HTTP writes it.
+    date: Mutex<(i64, Arc<str>)>,
     clock: SharedClock,
 }
 
@@ -116,13 +120,22 @@ impl Site {
         let submissions = Rates::new(options.rate, clock.clone());
         let asks = Rates::new(ASKS_A_MINUTE, clock.clone());
         let welcome = Welcome::new(clock.clone());
-        Ok(Site { options, rooms, assets, passes, submissions, asks, admin, welcome, clock })
+        let settings =
+            [Language::Chinese, Language::English].map(|language| page_settings(&options, language, None));
+        let date = Mutex::new((i64::MIN, Arc::from("")));
+        Ok(Site { options, rooms, assets, passes, submissions, asks, admin, welcome, settings, date, clock })
     }
 
     /// This moment as HTTP writes it.
-    fn http_date(&self) -> String {
-        let now = jiff::Timestamp::from_millisecond(self.clock.wall_ms()).unwrap_or_default();
-        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap_or_default()
+    fn http_date(&self) -> Arc<str> {
+        let second = self.clock.wall_ms() / 1000;
+        let mut date = self.date.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if date.0 != second {
+            let now = jiff::Timestamp::from_second(second).unwrap_or_default();
+            let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
+            *date = (second, text.unwrap_or_default().into());
+        }
+        date.1.clone()
     }
 
     /// Answers one request.
@@ -164,25 +177,18 @@ impl Site {
     fn page(&self, visit: &Visit, receipt: Option<&str>) -> Answer {
         let url = format!("{}{}", self.options.public_url, visit.target);
         let signature = self.rooms.wechat.sign(&url);
-        let config = signature.map_or_else(|| json!({}), |signature| json!(signature));
+        let config = signature.and_then(|signature| serde_json::to_string(&signature).ok());
         let language = match visit.query_value("lang").as_deref() {
             Some("en") => Language::English,
             Some("zh" | "zh-CN") => Language::Chinese,
             _ => visit.language,
         };
-        let settings = json!({
-            "lang": language.tag(),
-            "jssdk_urls": self.options.jssdk_urls,
-            "ids_per_submission": self.options.ids_per_submission,
-            "text_length_max": {
-                "team": TEAM_LENGTH_MAX, "contributor": CONTRIBUTOR_LENGTH_MAX, "note": NOTE_LENGTH_MAX,
-            },
-            "demo": self.options.is_demo,
-            "receipt": receipt,
-        });
-        let config = json_for_html(&config.to_string());
-        let html = self.assets.page(language.tag(), &config, &json_for_html(&settings.to_string()));
-        Answer::page(html, self.assets.policy()).with_header("Set-Cookie", &self.passes.issue())
+        let of_receipt = receipt.is_some().then(|| page_settings(&self.options, language, receipt));
+        let settings =
+            of_receipt.as_ref().unwrap_or(&self.settings[usize::from(language == Language::English)]);
+        let config = json_for_html(config.as_deref().unwrap_or("{}"));
+        let html = self.assets.page(language.tag(), &config, settings);
+        Answer::page(html, self.assets.policy()).with_header("Set-Cookie", self.passes.issue())
     }
 
     fn jssdk_config(&self, visit: &Visit) -> Answer {
@@ -348,6 +354,21 @@ impl Site {
         log::info!("took {} new ids from {}, receipt {}", accepted.new_ids, visit.client, accepted.receipt);
         Ok(accepted.receipt)
     }
+}
+
+/// What the page's script has to know, fit for a script element.
+fn page_settings(options: &WebOptions, language: Language, receipt: Option<&str>) -> String {
+    let settings = json!({
+        "lang": language.tag(),
+        "jssdk_urls": options.jssdk_urls,
+        "ids_per_submission": options.ids_per_submission,
+        "text_length_max": {
+            "team": TEAM_LENGTH_MAX, "contributor": CONTRIBUTOR_LENGTH_MAX, "note": NOTE_LENGTH_MAX,
+        },
+        "demo": options.is_demo,
+        "receipt": receipt,
+    });
+    json_for_html(&settings.to_string())
 }
 
 /// Routes that exist under some method.

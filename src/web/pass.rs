@@ -18,7 +18,8 @@ const LIFE_SECONDS: i64 = 12 * 3600;
 const KEY_BYTES: usize = 32;
 
 pub(super) struct Passes {
-    key: Vec<u8>,
+    /// Has read the key already; each signature begins with a copy.
+    keyed: Hmac<Sha256>,
     is_secure: bool,
     clock: SharedClock,
     random: SharedRandom,
@@ -44,7 +45,8 @@ impl Passes {
                 key
             }
         };
-        Ok(Passes { key, is_secure, clock, random })
+        let keyed = Hmac::new_from_slice(&key).context("could not use the cookie key")?;
+        Ok(Passes { keyed, is_secure, clock, random })
     }
 
     /// A Set-Cookie value with a fresh pass.
@@ -100,15 +102,17 @@ impl Passes {
     }
 
     fn mac(&self, name: &str, text: &str) -> Hmac<Sha256> {
-        // HMAC takes keys of any length.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes any key");
-        mac.update(format!("{name}={text}").as_bytes());
+        let mut mac = self.keyed.clone();
+        for part in [name, "=", text] {
+            mac.update(part.as_bytes());
+        }
         mac
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -10,6 +10,7 @@ use super::visit::{Method, Visit};
 use crate::door::inbound::CLIENT_ADDRESS_HEADER;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixListener;
@@ -28,6 +29,9 @@ pub const STREAMS_UNDER: &[&str] = &["/admin/"];
 
 /// A handler's stack: parsing is shallow (JSON stops at 128 levels).
 const STACK_BYTES: usize = 512 * 1024;
+
+/// Room for a page's head.
+const HEAD_BYTES_USUAL: usize = 1024;
 
 /// The longest body that is read; the door in front has a smaller bound.
 const BODY_BYTES_MAX: u64 = 1 << 20;
@@ -125,10 +129,12 @@ fn ends_after(request: &Request) -> bool {
 fn head_of(answer: &Answer, date: &str) -> Vec<u8> {
     let reason = StatusCode(answer.status).default_reason_phrase();
     let length = answer.body.length();
-    let mut head =
-        format!("HTTP/1.1 {} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n", answer.status);
+    let mut head = String::with_capacity(HEAD_BYTES_USUAL);
+    // Writing to a String cannot fail.
+    let _ =
+        write!(head, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n", answer.status);
     for (name, value) in &answer.headers {
-        for part in [name, ": ", value, "\r\n"] {
+        for part in [*name, ": ", value, "\r\n"] {
             head.push_str(part);
         }
     }

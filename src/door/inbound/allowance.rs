@@ -6,11 +6,17 @@ use std::time::Duration;
 
 /// What is left for all.
 pub(super) struct Allowance {
-    left: Mutex<u64>,
+    state: Mutex<State>,
     returned: Condvar,
     /// Whether everybody takes exactly one. Then whoever gives one back wakes one who waits: waking all of a crowd
     /// each time costs more than what they wait for.
     is_of_ones: bool,
+}
+
+struct State {
+    left: u64,
+    /// Who would be woken: calling into the kernel to wake nobody costs as much as a read.
+    waiting: usize,
 }
 
 /// A part of it, given back when dropped.
@@ -21,7 +27,8 @@ pub(super) struct Share<'a> {
 
 impl Allowance {
     pub(super) fn new(whole: u64) -> Allowance {
-        Allowance { left: Mutex::new(whole), returned: Condvar::new(), is_of_ones: false }
+        let state = State { left: whole, waiting: 0 };
+        Allowance { state: Mutex::new(state), returned: Condvar::new(), is_of_ones: false }
     }
 
     /// Of which one is taken at a time.
@@ -31,25 +38,33 @@ impl Allowance {
 
     /// Takes `amount`, waiting for at most `patience` until there is as much.
     pub(super) fn take(&self, amount: u64, patience: Duration) -> Option<Share<'_>> {
-        let waited = self.returned.wait_timeout_while(self.left(), patience, |left| *left < amount);
-        let mut left = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
-        *left = left.checked_sub(amount)?;
+        let mut state = self.state();
+        if state.left < amount {
+            state.waiting += 1;
+            let waited = self.returned.wait_timeout_while(state, patience, |state| state.left < amount);
+            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            state.waiting -= 1;
+        }
+        state.left = state.left.checked_sub(amount)?;
         Some(Share { of: self, amount })
     }
 
-    fn left(&self) -> MutexGuard<'_, u64> {
-        self.left.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        *self.of.left() += self.amount;
-        if self.of.is_of_ones {
-            self.of.returned.notify_one();
-        } else {
+        let mut state = self.of.state();
+        state.left += self.amount;
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        match (is_awaited, self.of.is_of_ones) {
+            (false, _) => {}
+            (true, true) => self.of.returned.notify_one(),
             // Those who wait may want different amounts, so waking one could wake the wrong one.
-            self.of.returned.notify_all();
+            (true, false) => self.of.returned.notify_all(),
         }
     }
 }
@@ -88,6 +103,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!((turns.into_inner(), *allowance.left()), (800, 2));
+        assert_eq!((turns.into_inner(), allowance.state().left), (800, 2));
     }
 }

@@ -7,6 +7,7 @@
 //! keep others out. Only a seat whose request is in the web room's hands stays whatever happens.
 
 use super::client_address::holder;
+use super::paced::Line;
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -28,13 +29,13 @@ const CUT: u64 = u64::MAX;
 pub(super) struct Seat {
     number: u64,
     holder: Option<IpAddr>,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Line<TcpStream>,
     /// Whether it was only made so that the client can be told that there is no room.
     is_refused: bool,
     /// Whether a share of the allowance for large bodies is held here.
     pub(super) has_large_body: AtomicBool,
     /// The way inside while a request is there, so that cutting the seat cuts it too.
-    inside: Mutex<Option<Arc<UnixStream>>>,
+    inside: Mutex<Option<Arc<Line<UnixStream>>>>,
     /// `BUSY`, `CUT`, or the turn at which it came to rest or its client last took something; turns are counted
     /// for the whole house.
     state: AtomicU64,
@@ -106,7 +107,7 @@ impl Roster {
         let seat = Arc::new(Seat {
             number: book.numbers_given,
             holder: holder.filter(|_| room),
-            stream,
+            stream: Line::new(stream),
             is_refused: !room,
             has_large_body: AtomicBool::new(false),
             inside: Mutex::default(),
@@ -259,7 +260,7 @@ impl Seat {
     }
 
     /// Notes the way inside; false when the seat was cut meanwhile.
-    pub(super) fn attach(&self, inside: &Arc<UnixStream>) -> bool {
+    pub(super) fn attach(&self, inside: &Arc<Line<UnixStream>>) -> bool {
         *self.inside() = Some(Arc::clone(inside));
         !self.is_cut()
     }
@@ -285,7 +286,7 @@ impl Seat {
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, to).is_ok()
     }
 
-    fn inside(&self) -> MutexGuard<'_, Option<Arc<UnixStream>>> {
+    fn inside(&self) -> MutexGuard<'_, Option<Arc<Line<UnixStream>>>> {
         self.inside.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

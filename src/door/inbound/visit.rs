@@ -7,7 +7,7 @@ use super::answer::{AnswerBody, AnswerHead, parse_answer};
 use super::chunked::{ChunkedDecoder, ChunkedFault};
 use super::client_address::client_address;
 use super::head::{Method, ParsedHead, RequestBody, may_decide, parse_head};
-use super::paced::{Paced, read_onto};
+use super::paced::{Line, Paced, read_onto};
 use super::refusal::Refusal;
 use super::roster::Seat;
 use super::ways::KeptWays;
@@ -96,7 +96,7 @@ impl Drop for LargeBody<'_> {
 
 /// A way inside, with a request on it.
 struct Inside<'h> {
-    stream: Arc<UnixStream>,
+    stream: Arc<Line<UnixStream>>,
     seat: &'h Seat,
     /// Whether it ends with this request's answer.
     ends: bool,
@@ -105,7 +105,7 @@ struct Inside<'h> {
 
 impl Inside<'_> {
     fn paced(&self, deadline: Deadline, stall: Duration) -> Paced<'_, UnixStream> {
-        Paced { socket: &*self.stream, deadline, stall }
+        Paced { line: &self.stream, deadline, stall }
     }
 
     /// The answer was read to its end: the way can be used again, unless its seat was cut, and it with it.
@@ -162,7 +162,7 @@ impl<'h> Visit<'h> {
                 Err(Parting::Refused(refusal)) => return self.send_away(refusal),
                 Err(Parting::Left) => return,
                 Err(Parting::Broken) => {
-                    let _ = SockRef::from(&self.seat.stream).set_linger(Some(Duration::ZERO));
+                    let _ = SockRef::from(&*self.seat.stream).set_linger(Some(Duration::ZERO));
                     return;
                 }
             }
@@ -291,7 +291,7 @@ impl<'h> Visit<'h> {
 
     /// Reads once from the client onto the buffer.
     fn read_client(&mut self, bytes_max: usize, deadline: Deadline) -> Result<(), Parting> {
-        let mut source = Paced { socket: &self.seat.stream, deadline, stall: Duration::MAX };
+        let mut source = Paced { line: &self.seat.stream, deadline, stall: Duration::MAX };
         match read_onto(&mut source, &mut self.buffer, bytes_max) {
             Ok(0) => Err(Parting::Left),
             Ok(count) => {
@@ -327,7 +327,7 @@ impl<'h> Visit<'h> {
     }
 
     /// A new way inside; tried when it is to be kept.
-    fn make_way(&self) -> io::Result<Arc<UnixStream>> {
+    fn make_way(&self) -> io::Result<Arc<Line<UnixStream>>> {
         let kept = &self.house.kept_ways;
         if !kept.are_tried() {
             return self.connect();
@@ -336,7 +336,7 @@ impl<'h> Visit<'h> {
         let _maker = kept.maker(self.house.limits.upstream_within).ok_or_else(busy)?;
         let way = self.connect()?;
         let (deadline, stall) = (Deadline::after(self.house.limits.upstream_within), CONNECT_WITHIN);
-        let mut paced = Paced { socket: &*way, deadline, stall };
+        let mut paced = Paced { line: &way, deadline, stall };
         paced.write_all(TRIAL)?;
         match read_answer_head(&mut paced, true) {
             Ok((_, rest)) if rest.is_empty() => Ok(way),
@@ -344,14 +344,14 @@ impl<'h> Visit<'h> {
         }
     }
 
-    fn connect(&self) -> io::Result<Arc<UnixStream>> {
+    fn connect(&self) -> io::Result<Arc<Line<UnixStream>>> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         if self.house.is_short_of_descriptors(socket.as_raw_fd()) {
             return Err(io::Error::other("too few file descriptors are left; raise the limit of open files"));
         }
         socket.set_write_timeout(Some(CONNECT_WITHIN))?;
         socket.connect(&SockAddr::unix(&self.house.upstream)?)?;
-        Ok(Arc::new(UnixStream::from(std::os::fd::OwnedFd::from(socket))))
+        Ok(Arc::new(Line::new(UnixStream::from(std::os::fd::OwnedFd::from(socket)))))
     }
 
     /// Reads the answer and passes it to the client; whether the connection can be used again.
@@ -459,11 +459,7 @@ impl<'h> Visit<'h> {
 
     fn sink(&self, deadline: Deadline) -> Sink<'h> {
         let stall = self.house.limits.write_stall;
-        Sink {
-            house: self.house,
-            seat: self.seat,
-            paced: Paced { socket: &self.seat.stream, deadline, stall },
-        }
+        Sink { house: self.house, seat: self.seat, paced: Paced { line: &self.seat.stream, deadline, stall } }
     }
 
     /// Ends the connection in a way that lets the client read its last answer.
@@ -474,7 +470,7 @@ impl<'h> Visit<'h> {
             return;
         }
         let deadline = Deadline::after(LINGER_WITHIN);
-        let mut source = Paced { socket: &self.seat.stream, deadline, stall: LINGER_WITHIN };
+        let mut source = Paced { line: &self.seat.stream, deadline, stall: LINGER_WITHIN };
         let bounds = CopyBounds { bytes_max: LINGER_BYTES_MAX, deadline: None };
         copy_aside(&mut source, &mut io::sink(), bounds);
     }

@@ -9,6 +9,7 @@
 //! answers are.
 
 use super::allowance::{Allowance, Share};
+use super::paced::Line;
 use rustix::net::{RecvFlags, recv};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,7 +30,7 @@ pub struct Reuse {
 /// The ways that nobody uses at the moment.
 pub(super) struct KeptWays {
     reuse: Reuse,
-    idle: Mutex<Vec<Arc<UnixStream>>>,
+    idle: Mutex<Vec<Arc<Line<UnixStream>>>>,
     makers: Allowance,
 }
 
@@ -49,7 +50,7 @@ impl KeptWays {
     }
 
     /// A way that is open and silent.
-    pub(super) fn take(&self) -> Option<Arc<UnixStream>> {
+    pub(super) fn take(&self) -> Option<Arc<Line<UnixStream>>> {
         loop {
             let way = self.idle().pop()?;
             if is_silent(&way) {
@@ -59,7 +60,7 @@ impl KeptWays {
     }
 
     /// Takes a way back whose last answer was read to its end.
-    pub(super) fn put(&self, way: Arc<UnixStream>) {
+    pub(super) fn put(&self, way: Arc<Line<UnixStream>>) {
         let mut idle = self.idle();
         if idle.len() < self.reuse.ways_max {
             idle.push(way);
@@ -84,7 +85,7 @@ impl KeptWays {
         self.idle().clear();
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Arc<UnixStream>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Arc<Line<UnixStream>>>> {
         self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -107,7 +108,7 @@ mod tests {
         let pairs: Vec<_> = (0..3).map(|_| UnixStream::pair().unwrap()).collect();
         let mut others = Vec::new();
         for (way, other) in pairs {
-            kept.put(Arc::new(way));
+            kept.put(Arc::new(Line::new(way)));
             others.push(other);
         }
         // The third was let go.
@@ -122,7 +123,7 @@ mod tests {
     fn when_the_crowd_goes_its_ways_go() {
         let kept = KeptWays::new(Reuse { ways_max: 9, not_under: &[] });
         let (ways, others): (Vec<_>, Vec<_>) = (0..5).map(|_| UnixStream::pair().unwrap()).unzip();
-        ways.into_iter().for_each(|way| kept.put(Arc::new(way)));
+        ways.into_iter().for_each(|way| kept.put(Arc::new(Line::new(way))));
         let ended = || others.iter().filter(|other| !is_silent(other)).count();
         for (clients, expected) in [(9, 0), (4, 1), (1, 5 - WAYS_FOR_NEWCOMERS), (0, 5 - WAYS_FOR_NEWCOMERS)]
         {
@@ -137,7 +138,7 @@ mod tests {
     fn without_reuse_every_way_ends() {
         let kept = KeptWays::new(Reuse::default());
         let (way, _other) = UnixStream::pair().unwrap();
-        kept.put(Arc::new(way));
+        kept.put(Arc::new(Line::new(way)));
         assert!(kept.ends_after("/") && !kept.are_tried() && kept.take().is_none());
     }
 }

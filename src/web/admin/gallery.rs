@@ -238,7 +238,7 @@ fn name_of(what: &str, visit: &Visit) -> String {
 }
 
 fn attached(answer: Answer, name: &str) -> Answer {
-    answer.with_header("Content-Disposition", &format!("attachment; filename=\"{name}\""))
+    answer.with_header("Content-Disposition", format!("attachment; filename=\"{name}\""))
 }
 
 fn kind_of(row: &Row) -> String {

@@ -145,7 +145,7 @@ impl Admin {
                 Answer::json(200, &json!({"rc": 0}))
             }
             "/admin/logout" => {
-                Answer::json(200, &json!({"rc": 0})).with_header("Set-Cookie", &passes.end_admin())
+                Answer::json(200, &json!({"rc": 0})).with_header("Set-Cookie", passes.end_admin())
             }
             "/metrics" | "/admin/status" => Answer::method_not_allowed("GET, HEAD"),
             _ => not_found(visit),
@@ -179,7 +179,7 @@ impl Admin {
             return self.refuse(visit);
         }
         log::info!("an operator logged in from {}", visit.client);
-        Answer::json(200, &json!({"rc": 0})).with_header("Set-Cookie", &passes.issue_admin())
+        Answer::json(200, &json!({"rc": 0})).with_header("Set-Cookie", passes.issue_admin())
     }
 
     fn by_bearer(&self, visit: &Visit) -> bool {
