@@ -12,10 +12,11 @@ mod watchdog;
 use crate::album::Album;
 use crate::collector::{Collector, CollectorOptions, saved_as};
 use crate::config::Config;
-use crate::door::inbound::{InboundDoor, InboundLimits, InboundOptions, Reuse};
+use crate::door::inbound::{INSIDE_MAX, InboundDoor, InboundLimits, InboundOptions, Reuse};
 use crate::door::outbound::{OutboundDoor, OutboundLimits, OutboundOptions};
 use crate::ground::checked_clock::CheckedClock;
 use crate::ground::clock::{SharedClock, day_utc};
+use crate::ground::commit::Crowd;
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use crate::ground::random::SharedRandom;
@@ -46,8 +47,9 @@ const DOWNLOADS_WITHIN: Duration = Duration::from_secs(3);
 const TEND_EVERY: Duration = Duration::from_secs(5);
 /// Of `limits.min_free_bytes`, the part that stays for the queue when downloading has stopped already.
 const QUEUE_RESERVE_SHARE: u64 = 8;
-/// Ways between door and web room that are kept while nobody uses them; each costs a thread that waits.
-const WAYS_KEPT: usize = 16;
+/// Ways between door and web room that are kept while nobody uses them, as long as there are so many clients; each
+/// costs a thread that waits. All that there can be: making one is dear, and a crowd would make them all the time.
+const WAYS_KEPT: usize = INSIDE_MAX;
 /// Days before today whose folders may hold leftovers: a picture lives 3 days.
 const REPAIR_DAYS: i64 = 4;
 const DAY_MS: i64 = 86_400_000;
@@ -156,8 +158,8 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
     let listener = TcpListener::bind(config.listen)
         .with_context(|| format!("could not listen on {}: is another program using it?", config.listen))?;
 
-    let rooms = open_rooms(config, &clock, &random)?;
-    let (rooms, outbound) = rooms;
+    let crowd = Crowd::default();
+    let (rooms, outbound) = open_rooms(config, &crowd, &clock, &random)?;
     let stop = Stop::new();
     let overview =
         Arc::new(BoxOverview::new(rooms.clone(), outbound.clone(), &config.runtime_dir, clock.clone()));
@@ -185,6 +187,7 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
             upstream: socket,
             trusted_proxies: config.limits.trusted_proxies.clone(),
             reuse: Reuse { ways_max: WAYS_KEPT, not_under: crate::web::server::STREAMS_UNDER },
+            crowd,
         },
     );
     let door = Arc::new(door.with_context(|| format!("could not open the door on {}", config.listen))?);
@@ -196,11 +199,12 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
 
 fn open_rooms(
     config: &Config,
+    crowd: &Crowd,
     clock: &SharedClock,
     random: &SharedRandom,
 ) -> Result<(Rooms, Arc<OutboundDoor>)> {
     let album = Arc::new(Album::open(&config.pictures_dir, config.drain.picture_bytes_max, clock.clone())?);
-    let queue = Arc::new(open_queue(config, &album, clock, random)?);
+    let queue = Arc::new(open_queue(config, &album, crowd, clock, random)?);
     repair(&album, &queue.days_owed())?;
     let outbound = Arc::new(open_outbound(config, clock, random)?);
     let wechat = Arc::new(WeChat::open(WeChatOptions {
@@ -230,6 +234,7 @@ fn open_rooms(
 fn open_queue(
     config: &Config,
     album: &Arc<Album>,
+    crowd: &Crowd,
     clock: &SharedClock,
     random: &SharedRandom,
 ) -> Result<Queue> {
@@ -240,6 +245,7 @@ fn open_queue(
         deadline: config.drain.deadline,
         clock: clock.clone(),
         random: random.clone(),
+        crowd: crowd.clone(),
     };
     Queue::open(options, &|day| saved_on(album, day))
 }

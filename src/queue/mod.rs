@@ -19,7 +19,7 @@ pub use record::{Failed, JobState, ReceiptView, Submission};
 
 use crate::ground::bell::Bell;
 use crate::ground::clock::{SharedClock, day_utc};
-use crate::ground::commit::GroupCommit;
+use crate::ground::commit::{Crowd, GroupCommit};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use crate::ground::random::{READABLE, SharedRandom};
@@ -65,6 +65,8 @@ pub struct QueueOptions {
     pub clock: SharedClock,
     /// Chance.
     pub random: SharedRandom,
+    /// How many could submit at the moment.
+    pub crowd: Crowd,
 }
 
 /// Asked when the queue is filled again: what the album has of a day (`2026-11-22`).
@@ -180,8 +182,8 @@ impl Queue {
         };
         let journal = Journal::open(&options.data_dir.join("journal"), options.clock.clone())?;
         Ok(Queue {
+            intake: GroupCommit::new(COMMIT_BATCH_MAX, options.crowd.clone()),
             options,
-            intake: GroupCommit::new(COMMIT_BATCH_MAX),
             journal: Mutex::new(journal),
             ailment: Mutex::default(),
             inner: Mutex::new(Inner {

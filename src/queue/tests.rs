@@ -38,6 +38,7 @@ impl Bench {
             reserve_bytes: 0,
             deadline: Duration::from_secs(72 * 3600),
             clock: self.clock.clone(),
+            crowd: Default::default(),
             random: SeededRandom::shared(1),
         }
     }

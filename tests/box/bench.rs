@@ -164,6 +164,7 @@ impl Bench {
             reserve_bytes: 0,
             deadline: DEADLINE,
             clock: clock.clone(),
+            crowd: Default::default(),
             random: random.clone(),
         };
         let queue = Arc::new(Queue::open(queue_options, &|day| saved_on(&album, day)).unwrap());

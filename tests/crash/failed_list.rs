@@ -81,6 +81,7 @@ fn open(folder: &Path) -> Queue {
         reserve_bytes: 0,
         deadline: Duration::from_secs(72 * 3600),
         clock: TestClock::at(1_795_280_466_123),
+        crowd: Default::default(),
         random: SeededRandom::shared(1),
     };
     Queue::open(options, &|_| HashMap::new()).unwrap()

@@ -130,6 +130,7 @@ fn open(folder: &Path, clock: &Arc<TestClock>) -> Queue {
         reserve_bytes: 0,
         deadline: 3 * DAY,
         clock: clock.clone(),
+        crowd: Default::default(),
         random: SeededRandom::shared(1),
     };
     Queue::open(options, &|_| HashMap::new()).unwrap()

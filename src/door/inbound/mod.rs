@@ -49,6 +49,7 @@ pub use tally::InboundCounters;
 pub use ways::Reuse;
 
 use crate::ground::clock::Deadline;
+use crate::ground::commit::Crowd;
 use crate::ground::stop::Stop;
 use allowance::Allowance;
 use descriptors::Budget;
@@ -152,6 +153,8 @@ pub struct InboundOptions {
     pub trusted_proxies: Vec<IpAddr>,
     /// Which ways inside are used again.
     pub reuse: Reuse,
+    /// Is told how many clients are connected.
+    pub crowd: Crowd,
 }
 
 /// What all threads of one door share.
@@ -178,7 +181,8 @@ impl House {
                 connections_max: budget.connections_max,
                 per_holder_max: options.limits.connections_per_address_max.max(1),
                 leaving_max: budget.leaving_max,
-            }),
+            })
+            .telling(options.crowd),
             ways_inside: Allowance::of_ones(budget.inside_max as u64),
             kept_ways: KeptWays::new(options.reuse),
             large_bodies: Allowance::new(options.limits.large_bodies_bytes_max.max(largest_body)),

@@ -8,6 +8,7 @@
 
 use super::client_address::holder;
 use super::paced::Line;
+use crate::ground::commit::Crowd;
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -67,6 +68,7 @@ pub(super) struct Roster {
     book: Mutex<Book>,
     changed: Condvar,
     turns: AtomicU64,
+    crowd: Crowd,
 }
 
 #[derive(Default)]
@@ -80,7 +82,13 @@ struct Book {
 
 impl Roster {
     pub(super) fn new(limits: RosterLimits) -> Roster {
-        Roster { limits, book: Mutex::default(), changed: Condvar::new(), turns: AtomicU64::new(BUSY) }
+        let (book, changed, turns) = (Mutex::default(), Condvar::new(), AtomicU64::new(BUSY));
+        Roster { limits, book, changed, turns, crowd: Crowd::default() }
+    }
+
+    /// Tells `crowd` how many are seated.
+    pub(super) fn telling(self, crowd: Crowd) -> Roster {
+        Roster { crowd, ..self }
     }
 
     /// Finds a place for `stream`. A `peer` of `None` is not counted for itself (a trusted proxy). The number
@@ -121,6 +129,7 @@ impl Roster {
         if let Some(address) = seat.holder {
             *book.held.entry(address).or_default() += 1;
         }
+        self.crowd.tell(book.seated());
         (Admission::Seated(seat), evicted)
     }
 
@@ -141,6 +150,7 @@ impl Roster {
         } else {
             book.release(seat);
         }
+        self.crowd.tell(book.seated());
         self.changed.notify_all();
     }
 

@@ -105,8 +105,17 @@ fn handle(mut request: tiny_http::Request, hold: impl FnOnce()) {
 
 fn open_door(limits: InboundLimits, upstream: PathBuf, trusted_proxies: Vec<IpAddr>) -> InboundDoor {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    InboundDoor::open(listener, InboundOptions { limits, upstream, trusted_proxies, reuse: Reuse::default() })
-        .unwrap()
+    InboundDoor::open(
+        listener,
+        InboundOptions {
+            limits,
+            upstream,
+            trusted_proxies,
+            reuse: Reuse::default(),
+            crowd: Default::default(),
+        },
+    )
+    .unwrap()
 }
 
 fn call(door: &InboundDoor) -> BufReader<TcpStream> {
@@ -575,6 +584,7 @@ fn the_acceptor_survives_what_accepting_can_fail_with() {
         limits: free(),
         upstream: scratch.socket(),
         trusted_proxies: Vec::new(),
+        crowd: Default::default(),
         reuse: Reuse::default(),
     };
     let budget = Budget::within(None, 0, &free());
