@@ -10,6 +10,9 @@ const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The most header lines that are taken from inside.
 const ANSWER_HEADERS_MAX: usize = 64;
 
+/// Room for the lines that say how an answer is framed.
+const FRAMING_BYTES: usize = 64;
+
 /// How an answer's body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerBody {
@@ -54,18 +57,22 @@ pub fn parse_answer(bytes: &[u8], to_head: bool) -> Result<Option<AnswerHead>, B
     if !(200..=599).contains(&status) {
         return Err(BadAnswer("status out of range"));
     }
-    let mut lines = format!("HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or_default()).into_bytes();
+    let mut lines = Vec::with_capacity(head_bytes + FRAMING_BYTES);
+    // Writing to a Vec cannot fail.
+    let _ = write!(lines, "HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or_default());
     let mut length = None;
     let mut chunked = false;
     for header in response.headers.iter() {
-        match header.name.to_ascii_lowercase().as_str() {
-            "content-length" if length.is_some() => return Err(BadAnswer("more than one Content-Length")),
-            "content-length" => length = Some(parse_length(header.value)?),
-            "transfer-encoding" if header.value.eq_ignore_ascii_case(b"chunked") => chunked = true,
-            "transfer-encoding" => return Err(BadAnswer("unknown Transfer-Encoding")),
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        match header.name {
+            _ if is("content-length") && length.is_some() => {
+                return Err(BadAnswer("more than one Content-Length"));
+            }
+            _ if is("content-length") => length = Some(parse_length(header.value)?),
+            _ if is("transfer-encoding") && header.value.eq_ignore_ascii_case(b"chunked") => chunked = true,
+            _ if is("transfer-encoding") => return Err(BadAnswer("unknown Transfer-Encoding")),
             // Nobody outside need know what is inside.
-            "server" => {}
-            name if belongs_to_the_connection(name) => {}
+            _ if is("server") || belongs_to_the_connection(header.name) => {}
             _ => {
                 lines.extend_from_slice(header.name.as_bytes());
                 lines.extend_from_slice(b": ");
@@ -91,8 +98,8 @@ impl AnswerHead {
     }
 
     /// The head as it goes out. `keep` leaves the connection open, which must be said to an HTTP/1.0 client.
-    pub fn render(&self, keep: bool, http_1_0: bool) -> Vec<u8> {
-        let mut head = self.lines.clone();
+    pub fn render(self, keep: bool, http_1_0: bool) -> Vec<u8> {
+        let mut head = self.lines;
         if let Some(length) = self.length {
             let _ = write!(head, "Content-Length: {length}\r\n");
         }
@@ -129,7 +136,7 @@ mod tests {
             (true, true, "Connection: keep-alive\r\n\r\n"),
             (false, false, "Connection: close\r\n\r\n"),
         ] {
-            assert_eq!(head.render(keep, http_1_0), format!("{date_and_length}{end}").into_bytes());
+            assert_eq!(head.clone().render(keep, http_1_0), format!("{date_and_length}{end}").into_bytes());
         }
         let to_head = parsed(text, true);
         assert_eq!(to_head.body, AnswerBody::None);

@@ -9,6 +9,12 @@
 use super::{CLIENT_ADDRESS_HEADER, InboundLimits, refusal::Refusal};
 use std::io::Write;
 
+/// Room for what the door itself writes into a head that goes inside.
+const LINES_BYTES_BESIDE_TARGET: usize = 160;
+
+/// Header lines that can be read without asking for memory: one seldom sends as many.
+const HEADERS_USUAL: usize = 24;
+
 /// What a request line may hold beside its target: the longest method served, two spaces and the version.
 const LINE_BYTES_BESIDE_TARGET: usize = 32;
 
@@ -76,7 +82,10 @@ impl ParsedHead {
         };
         // `Connection: close` makes tiny_http let go of its connection thread without waiting for our end.
         let connection = if ends { "Connection: close\r\n" } else { "" };
-        let mut head = format!("{method} {} HTTP/1.1\r\n{connection}", self.target).into_bytes();
+        let room = LINES_BYTES_BESIDE_TARGET + self.target.len() + self.header_lines.len() + body_bytes;
+        let mut head = Vec::with_capacity(room);
+        // Writing to a Vec cannot fail.
+        let _ = write!(head, "{method} {} HTTP/1.1\r\n{connection}", self.target);
         head.extend_from_slice(&self.header_lines);
         let _ = write!(head, "{CLIENT_ADDRESS_HEADER}: {client}\r\nContent-Length: {body_bytes}\r\n\r\n");
         head
@@ -206,8 +215,15 @@ struct Fields<'h> {
 
 impl<'h> Fields<'h> {
     fn parse(block: &'h [u8], headers_max: usize) -> Result<Fields<'h>, Refusal> {
-        let mut headers = vec![httparse::EMPTY_HEADER; headers_max];
-        let headers = match httparse::parse_headers(block, &mut headers) {
+        let lines = block.iter().filter(|byte| **byte == b'\n').count();
+        let (mut few, mut many) = ([httparse::EMPTY_HEADER; HEADERS_USUAL], Vec::new());
+        let headers = if lines.min(headers_max) <= HEADERS_USUAL {
+            &mut few[..headers_max.min(HEADERS_USUAL)]
+        } else {
+            many.resize(headers_max, httparse::EMPTY_HEADER);
+            &mut many
+        };
+        let headers = match httparse::parse_headers(block, headers) {
             Ok(httparse::Status::Complete((taken, headers))) if taken == block.len() => headers,
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HEAD),
             _ => return Err(Refusal::malformed("malformed header line")),
@@ -220,33 +236,34 @@ impl<'h> Fields<'h> {
     }
 
     fn take(&mut self, name: &'h str, value: &'h [u8]) -> Result<(), Refusal> {
-        match name.to_ascii_lowercase().as_str() {
-            "host" => {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name {
+            _ if is("host") => {
                 once(&mut self.host, value, Refusal::malformed("more than one Host"))?;
                 self.hand_on(name, value);
             }
-            "content-length" => {
+            _ if is("content-length") => {
                 let again = Refusal::malformed("more than one Content-Length");
                 once(&mut self.content_length, value, again)?;
             }
-            "transfer-encoding" => {
+            _ if is("transfer-encoding") => {
                 let again = Refusal::malformed("more than one Transfer-Encoding");
                 once(&mut self.transfer_encoding, value, again)?;
             }
-            "expect" => once(&mut self.expect, value, Refusal::EXPECTATION)?,
-            "connection" => {
+            _ if is("expect") => once(&mut self.expect, value, Refusal::EXPECTATION)?,
+            _ if is("connection") => {
                 for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                     self.close |= token.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            "x-forwarded-for" => {
+            _ if is("x-forwarded-for") => {
                 let comma = if self.forwarded_for.is_empty() { "" } else { "," };
                 self.forwarded_for += comma;
                 self.forwarded_for += &String::from_utf8_lossy(value);
                 self.hand_on(name, value);
             }
-            lower if belongs_to_the_connection(lower) || is_client_address(lower) => {}
+            _ if belongs_to_the_connection(name) || is_client_address(name) => {}
             _ => self.hand_on(name, value),
         }
         Ok(())
@@ -296,15 +313,18 @@ fn once<'h>(place: &mut Option<&'h [u8]>, value: &'h [u8], again: Refusal) -> Re
     if place.replace(value).is_some() { Err(again) } else { Ok(()) }
 }
 
-/// Headers (in lower case) that speak of one connection and end at the door, in both directions.
+/// Headers that speak of one connection and end at the door, in both directions.
 pub(super) fn belongs_to_the_connection(name: &str) -> bool {
-    matches!(name, "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "proxy")
-        || name.starts_with("proxy-")
+    let known = ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy"];
+    let begins =
+        |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    known.iter().any(|known| name.eq_ignore_ascii_case(known)) || begins("proxy-")
 }
 
-/// Whether `name` (in lower case) is ours to set. Some readers take `_` for `-`, so neither may come from outside.
+/// Whether `name` is ours to set. Some readers take `_` for `-`, so neither may come from outside.
 fn is_client_address(name: &str) -> bool {
-    name.replace('_', "-").eq_ignore_ascii_case(CLIENT_ADDRESS_HEADER)
+    let same = |(one, ours): (u8, u8)| one.eq_ignore_ascii_case(&ours) || (one == b'_' && ours == b'-');
+    name.len() == CLIENT_ADDRESS_HEADER.len() && name.bytes().zip(CLIENT_ADDRESS_HEADER.bytes()).all(same)
 }
 
 fn is_host_byte(byte: u8) -> bool {
