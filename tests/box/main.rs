@@ -13,6 +13,7 @@ mod copy;
 mod demo;
 mod downloaders;
 mod faults;
+mod fronts;
 mod hostile;
 mod house;
 mod metrics;

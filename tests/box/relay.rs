@@ -1,25 +1,29 @@
-//! The box without a fixed address: its calls go to a real nginx with the relay that we hand out, and from there over
-//! TLS to WeChat. Needs `nginx` (Debian: nginx-light) and `curl`.
+//! The box without a fixed address: its calls go to a real nginx or Caddy with the relay that we hand out, and from
+//! there over TLS to WeChat. Needs `nginx` (Debian: nginx-light), `caddy` and `curl`.
 //!
-//! WeChat is the simulator behind a second site of the same nginx, which stands for TLS and for the name.
+//! WeChat is the simulator behind an nginx of its own, which stands for TLS and for the name.
 
-use crate::proxy::{changed, make_certificate, start_nginx};
+use crate::fronts::{CADDY, NGINX, NGINX_RELAY, Server, caddyfile, changed, make_certificate};
 use crate::running::{PATIENCE, Running};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 use tubox::ground::clock::{Deadline, SystemClock};
 use tubox::ground::random::OsRandom;
 use tubox::ground::stop::Stop;
 use tubox::simulator::{Route, Simulator, SimulatorOptions};
 
-const CONFIGURATION: &str = include_str!("../../packaging/nginx-relay.conf");
 const WEIXIN: &str = "api.weixin.qq.com";
-const NGINX_IP: &str = "127.71.0.2";
+const WEIXIN_IP: &str = "127.71.0.2";
+
+/// Starts a relay in the folder to WeChat at an address; also says at which port.
+type StartRelay = fn(&Path, &str) -> (Server, String);
+
+const RELAYS: [StartRelay; 2] = [start_nginx, start_caddy];
 
 /// The relay, and WeChat behind it.
 struct Way {
-    nginx: Child,
+    _servers: [Server; 2],
     relay: String,
     simulator: Simulator,
     secret: String,
@@ -27,43 +31,69 @@ struct Way {
     folder: tempfile::TempDir,
 }
 
-impl Drop for Way {
-    fn drop(&mut self) {
-        let _ = self.nginx.kill();
-        let _ = self.nginx.wait();
-    }
+fn start_nginx(folder: &Path, weixin: &str) -> (Server, String) {
+    let ip = "127.71.0.4";
+    let certificate = folder.join("fullchain.pem").display().to_string();
+    let site = |[port]: [u16; 1]| {
+        let changes = [
+            ("listen 127.0.0.1:8082;", format!("listen {ip}:{port};")),
+            // There is no name server here that knows WeChat; the rest of the site still names it.
+            ("proxy_pass https://$weixin;", format!("proxy_pass https://{weixin};")),
+            ("/etc/ssl/certs/ca-certificates.crt", certificate.clone()),
+        ];
+        changed(NGINX_RELAY, &changes)
+    };
+    let (server, [port]) = NGINX.start(folder, ip, site);
+    (server, format!("http://{ip}:{port}"))
+}
+
+fn start_caddy(folder: &Path, weixin: &str) -> (Server, String) {
+    let ip = "127.71.0.5";
+    let certificate = folder.join("fullchain.pem").display().to_string();
+    let site = |ports| {
+        // As above; and this authority is not one of the system's.
+        let trust =
+            format!("compression off\ntls_trusted_ca_certs {certificate}\ntls_server_name {WEIXIN}\n");
+        let changes = [
+            ("reverse_proxy https://api.weixin.qq.com {", format!("reverse_proxy https://{weixin} {{")),
+            ("compression off\n", trust),
+        ];
+        changed(&caddyfile(folder, ip, ports), &changes)
+    };
+    let (server, [_, _, port]) = CADDY.start(folder, ip, site);
+    (server, format!("http://{ip}:{port}"))
+}
+
+/// The simulator's TLS: a certificate for `name`, and only calls that name WeChat, without a port.
+fn start_weixin(folder: &Path, simulator: &str) -> (Server, String) {
+    let path = |file: &str| folder.join(file).display().to_string();
+    let site = |[port]: [u16; 1]| {
+        format!(
+            "server {{\nlisten {WEIXIN_IP}:{port} ssl;\naccess_log off;\n\
+             ssl_certificate {};\nssl_certificate_key {};\n\
+             if ($ssl_server_name != {WEIXIN}) {{ return 421; }}\nif ($http_host != {WEIXIN}) {{ return 421; }}\n\
+             location / {{ proxy_pass {simulator}; }}\n}}\n",
+            path("../fullchain.pem"),
+            path("../privkey.pem"),
+        )
+    };
+    let (server, [port]) = NGINX.start(folder, WEIXIN_IP, site);
+    (server, format!("{WEIXIN_IP}:{port}"))
 }
 
 impl Way {
     /// Who stands at the other end shows a certificate for `name`.
-    fn to(name: &str) -> Way {
+    fn to(name: &str, start_relay: StartRelay) -> Way {
         let folder = tempfile::tempdir().unwrap();
         let options = SimulatorOptions::loopback(SystemClock::shared(), OsRandom::shared());
         let (app_id, secret) = (options.app_id.clone(), options.app_secret.clone());
         let simulator = Simulator::start(options).unwrap();
         make_certificate(folder.path(), name);
-        let path = |file: &str| folder.path().join(file).display().to_string();
-        let sites = |[relay, weixin]: [u16; 2]| {
-            let changes = [
-                ("listen 127.0.0.1:8082;", format!("listen {NGINX_IP}:{relay};")),
-                // There is no name server here that knows WeChat; the rest of the site still names it.
-                ("proxy_pass https://$weixin;", format!("proxy_pass https://{NGINX_IP}:{weixin};")),
-                ("/etc/ssl/certs/ca-certificates.crt", path("fullchain.pem")),
-            ];
-            let site = changed(CONFIGURATION, &changes);
-            format!(
-                "{site}\nserver {{\nlisten {NGINX_IP}:{weixin} ssl;\naccess_log off;\n\
-                 ssl_certificate {};\nssl_certificate_key {};\n\
-                 if ($ssl_server_name != {WEIXIN}) {{ return 421; }}\nif ($host != {WEIXIN}) {{ return 421; }}\n\
-                 location / {{ proxy_pass {}; }}\n}}\n",
-                path("fullchain.pem"),
-                path("privkey.pem"),
-                simulator.base_url()
-            )
-        };
-        let (nginx, [relay, _]) = start_nginx(folder.path(), NGINX_IP, sites);
-        let relay = format!("http://{NGINX_IP}:{relay}");
-        Way { nginx, relay, simulator, secret, app_id, folder }
+        let elsewhere = folder.path().join("weixin");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let (weixin, address) = start_weixin(&elsewhere, &simulator.base_url());
+        let (server, relay) = start_relay(folder.path(), &address);
+        Way { _servers: [server, weixin], relay, simulator, secret, app_id, folder }
     }
 
     /// A box that knows only the relay.
@@ -78,6 +108,16 @@ impl Way {
             ("TUBOX_LIMITS_OPEN_SUBMIT", "true".to_owned()),
         ];
         Running::serve(Path::new("/dev/null"), &environment)
+    }
+
+    /// Nothing is written down of what passes: in no file of the relay's.
+    fn tells_nothing(&self, word: &str) {
+        let files = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+        for file in files.map(|entry| entry.path()).filter(|path| path.is_file()) {
+            let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+            let tells = [self.secret.as_str(), "access_token=", word].iter().any(|it| text.contains(it));
+            assert!(!tells, "{} tells a secret: {text}", file.display());
+        }
     }
 
     fn status(&self, target: &str) -> String {
@@ -116,7 +156,10 @@ fn pictures(data: &Path, part: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_picture_comes_home_over_the_relay_and_nothing_of_it_is_written_down_there() {
-    let way = Way::to(WEIXIN);
+    RELAYS.into_iter().map(|start_relay| Way::to(WEIXIN, start_relay)).for_each(|way| comes_home_over(&way));
+}
+
+fn comes_home_over(way: &Way) {
     let sample = tubox::simulator::samples::sample_picture(1).bytes;
     let id = way.simulator.upload(sample.clone(), "image/jpeg");
     let mut box_ = way.box_();
@@ -143,18 +186,17 @@ fn a_picture_comes_home_over_the_relay_and_nothing_of_it_is_written_down_there()
     assert_eq!(way.simulator.calls_total(), before);
 
     drop(box_);
-    for entry in
-        std::fs::read_dir(way.folder.path()).unwrap().flatten().filter(|entry| entry.path().is_file())
-    {
-        let text = String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
-        let tells = text.contains(&way.secret) || text.contains("access_token=") || text.contains(&id);
-        assert!(!tells, "{} tells a secret: {text}", entry.path().display());
-    }
+    way.tells_nothing(&id);
 }
 
 #[test]
 fn the_relay_gives_nothing_to_somebody_who_only_says_that_he_is_wechat() {
-    let way = Way::to("api.weixin.qq.example");
-    assert_eq!(way.status("/cgi-bin/token?grant_type=client_credential&appid=wx1&secret=s"), "502");
-    assert_eq!(way.simulator.calls_total(), 0);
+    for start_relay in RELAYS {
+        let way = Way::to("api.weixin.qq.example", start_relay);
+        let target = format!("/cgi-bin/token?grant_type=client_credential&appid=wx1&secret={}", way.secret);
+        assert_eq!(way.status(&target), "502");
+        assert_eq!(way.simulator.calls_total(), 0);
+        // A failure has more to say than a success, and must not say that.
+        way.tells_nothing("grant_type");
+    }
 }
