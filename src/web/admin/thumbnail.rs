@@ -7,8 +7,9 @@
 
 use crate::album::whole::PictureKind;
 use crate::ground::clock::SharedClock;
+use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{GenericImageView, ImageDecoder, ImageResult, Limits, RgbImage, Rgba, imageops};
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -59,10 +60,10 @@ pub(super) fn make(kind: PictureKind, file: File, clock: &SharedClock) -> Result
     let mut failed = None;
     let source = Patient { file, clock, until, failed: &mut failed };
     let mut source = BufReader::with_capacity(16 * 1024, source);
-    let made = catch_unwind(AssertUnwindSafe(|| match format_of(kind) {
-        None => Err("no decoder for this kind".to_owned()),
-        Some(ImageFormat::Jpeg) => from_jpeg(&mut source),
-        Some(format) => from_other(format, &mut source),
+    let made = catch_unwind(AssertUnwindSafe(|| match kind {
+        PictureKind::Heic => Err("no decoder for this kind".to_owned()),
+        PictureKind::Jpeg => from_jpeg(&mut source),
+        _ => from_other(kind, &mut source),
     }));
     drop(source);
     match (made, failed) {
@@ -70,17 +71,6 @@ pub(super) fn make(kind: PictureKind, file: File, clock: &SharedClock) -> Result
         (_, Some(error)) => Err(NoThumbnail::NotNow(error)),
         (Ok(Err(why)), None) => Err(NoThumbnail::Never(why)),
         (Err(_), None) => Err(NoThumbnail::Never("the decoder panicked".to_owned())),
-    }
-}
-
-fn format_of(kind: PictureKind) -> Option<ImageFormat> {
-    match kind {
-        PictureKind::Jpeg => Some(ImageFormat::Jpeg),
-        PictureKind::Png => Some(ImageFormat::Png),
-        PictureKind::Gif => Some(ImageFormat::Gif),
-        PictureKind::Webp => Some(ImageFormat::WebP),
-        PictureKind::Bmp => Some(ImageFormat::Bmp),
-        PictureKind::Heic => None,
     }
 }
 
@@ -108,14 +98,13 @@ fn from_jpeg(source: impl Read) -> Result<RgbImage, String> {
         return Err(format!("{pixels} pixels are too many"));
     }
     let bytes = decoder.decode().map_err(told)?;
-    let rgb = match info.pixel_format {
-        PixelFormat::L8 => bytes.iter().flat_map(|grey| [*grey; 3]).collect(),
-        PixelFormat::CMYK32 => bytes.chunks_exact(4).flat_map(rgb_of_inverted_cmyk).collect(),
-        _ => bytes,
+    let (channels, bytes) = match info.pixel_format {
+        PixelFormat::L8 => (1, bytes),
+        PixelFormat::CMYK32 => (3, bytes.chunks_exact(4).flat_map(rgb_of_inverted_cmyk).collect()),
+        _ => (3, bytes),
     };
-    let scaled = RgbImage::from_raw(width.into(), height.into(), rgb).ok_or("too few pixels")?;
     let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk);
-    Ok(upright(shrink(DynamicImage::ImageRgb8(scaled)), orientation).into_rgb8())
+    Ok(upright(Whole::new(width.into(), height.into(), channels, bytes)?.small(), orientation))
 }
 
 /// Programs write CMYK into JPEG inverted.
@@ -124,50 +113,116 @@ fn rgb_of_inverted_cmyk(cmyk: &[u8]) -> [u8; 3] {
     [mixed(cmyk[0]), mixed(cmyk[1]), mixed(cmyk[2])]
 }
 
-fn from_other(format: ImageFormat, source: impl BufRead + Seek) -> Result<RgbImage, String> {
+fn from_other(kind: PictureKind, source: impl BufRead + Seek) -> Result<RgbImage, String> {
     let told = |error: image::ImageError| error.to_string();
+    let mut decoder = decoder_of(kind, source).map_err(told)?;
+    let (width, height) = decoder.dimensions();
+    let bytes = decoder.total_bytes();
+    if bytes > PIXEL_BYTES_MAX {
+        return Err(format!("{width} x {height} pixels are too many"));
+    }
+    let orientation = decoder.orientation().ok();
+    let colour = decoder.color_type();
+    let channels = usize::from(colour.channel_count());
+    let mut bytes = vec![0; bytes as usize];
+    decoder.read_image(&mut bytes).map_err(told)?;
+    if usize::from(colour.bytes_per_pixel()) == 2 * channels {
+        narrow(&mut bytes);
+    }
+    Ok(upright(Whole::new(width, height, channels, bytes)?.small(), orientation))
+}
+
+fn decoder_of<'s>(
+    kind: PictureKind,
+    source: impl BufRead + Seek + 's,
+) -> ImageResult<Box<dyn ImageDecoder + 's>> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(WHOLE_SIDE_MAX);
     limits.max_image_height = Some(WHOLE_SIDE_MAX);
     limits.max_alloc = Some(PIXEL_BYTES_MAX);
-    let mut reader = ImageReader::with_format(source, format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(told)?;
-    if decoder.total_bytes() > PIXEL_BYTES_MAX {
-        let (width, height) = decoder.dimensions();
-        return Err(format!("{width} x {height} pixels are too many"));
-    }
-    let orientation = decoder.orientation().ok();
-    let whole = DynamicImage::from_decoder(decoder).map_err(told)?;
-    let small = shrink(whole).into_rgba8();
-    let on_white = RgbImage::from_fn(small.width(), small.height(), |x, y| {
-        let [red, green, blue, alpha] = small.get_pixel(x, y).0;
-        let over = |colour: u8| {
-            ((u16::from(colour) * u16::from(alpha) + 255 * (255 - u16::from(alpha))) / 255) as u8
-        };
-        image::Rgb([over(red), over(green), over(blue)])
-    });
-    Ok(upright(DynamicImage::ImageRgb8(on_white), orientation).into_rgb8())
-}
-
-/// Never larger than it was, never without a pixel.
-fn shrink(picture: DynamicImage) -> DynamicImage {
-    let (width, height) = (picture.width(), picture.height());
-    let longer = width.max(height);
-    if longer <= SIDE {
-        return picture;
-    }
-    let share = |side: u32| {
-        u32::try_from(u64::from(side) * u64::from(SIDE) / u64::from(longer)).unwrap_or(SIDE).max(1)
+    let mut decoder: Box<dyn ImageDecoder> = match kind {
+        PictureKind::Gif => Box::new(GifDecoder::new(source)?),
+        PictureKind::Webp => Box::new(WebPDecoder::new(source)?),
+        PictureKind::Bmp => Box::new(BmpDecoder::new(source)?),
+        _ => Box::new(PngDecoder::with_limits(source, limits.clone())?),
     };
-    picture.thumbnail_exact(share(width), share(height))
+    decoder.set_limits(limits)?;
+    Ok(decoder)
 }
 
-fn upright(mut picture: DynamicImage, orientation: Option<Orientation>) -> DynamicImage {
-    if let Some(orientation) = orientation {
-        picture.apply_orientation(orientation);
+/// From 16 bits a sample to 8, in the same memory.
+fn narrow(bytes: &mut Vec<u8>) {
+    for at in 0..bytes.len() / 2 {
+        let sample = u16::from_ne_bytes([bytes[2 * at], bytes[2 * at + 1]]);
+        bytes[at] = ((u32::from(sample) + 128) / 257) as u8;
     }
-    picture
+    bytes.truncate(bytes.len() / 2);
+}
+
+/// The pixels as a decoder gave them. They are scaled through one form, made a pixel at a time: the library's own
+/// way has its code once for each of ten forms, and brings the conversions between them along.
+struct Whole {
+    width: u32,
+    height: u32,
+    channels: usize,
+    bytes: Vec<u8>,
+}
+
+impl Whole {
+    fn new(width: u32, height: u32, channels: usize, bytes: Vec<u8>) -> Result<Whole, String> {
+        if bytes.len() as u64 != u64::from(width) * u64::from(height) * channels as u64 || bytes.is_empty() {
+            return Err("too few pixels".to_owned());
+        }
+        Ok(Whole { width, height, channels, bytes })
+    }
+
+    /// Never larger than it was, never without a pixel; on white.
+    fn small(self) -> RgbImage {
+        let longer = self.width.max(self.height).max(SIDE);
+        let share = |side: u32| {
+            u32::try_from(u64::from(side) * u64::from(SIDE) / u64::from(longer)).unwrap_or(SIDE).max(1)
+        };
+        let small = imageops::thumbnail(&self, share(self.width), share(self.height));
+        RgbImage::from_fn(small.width(), small.height(), |x, y| {
+            let [red, green, blue, alpha] = small.get_pixel(x, y).0;
+            let over = |colour: u8| {
+                ((u16::from(colour) * u16::from(alpha) + 255 * (255 - u16::from(alpha))) / 255) as u8
+            };
+            image::Rgb([over(red), over(green), over(blue)])
+        })
+    }
+}
+
+impl GenericImageView for Whole {
+    type Pixel = Rgba<u8>;
+
+    fn dimensions(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    fn get_pixel(&self, x: u32, y: u32) -> Rgba<u8> {
+        let at = (y as usize * self.width as usize + x as usize) * self.channels;
+        Rgba(match self.bytes[at..at + self.channels] {
+            [grey] => [grey, grey, grey, 255],
+            [grey, alpha] => [grey, grey, grey, alpha],
+            [red, green, blue] => [red, green, blue, 255],
+            [red, green, blue, alpha, ..] => [red, green, blue, alpha],
+            [] => [255; 4],
+        })
+    }
+}
+
+fn upright(picture: RgbImage, orientation: Option<Orientation>) -> RgbImage {
+    match orientation.unwrap_or(Orientation::NoTransforms) {
+        Orientation::NoTransforms => picture,
+        Orientation::Rotate90 => imageops::rotate90(&picture),
+        Orientation::Rotate180 => imageops::rotate180(&picture),
+        Orientation::Rotate270 => imageops::rotate270(&picture),
+        Orientation::FlipHorizontal => imageops::flip_horizontal(&picture),
+        Orientation::FlipVertical => imageops::flip_vertical(&picture),
+        Orientation::Rotate90FlipH => imageops::flip_horizontal(&imageops::rotate90(&picture)),
+        Orientation::Rotate270FlipH => imageops::flip_horizontal(&imageops::rotate270(&picture)),
+    }
 }
 
 fn encode(picture: &RgbImage) -> Result<Vec<u8>, String> {
@@ -208,6 +263,7 @@ mod tests {
     use super::*;
     use crate::ground::clock::SystemClock;
     use crate::ground::random::SeededRandom;
+    use image::ImageFormat;
     use std::io::Write;
 
     fn file_of(bytes: &[u8]) -> File {
@@ -311,6 +367,65 @@ mod tests {
         let thin = made(PictureKind::Png, &other(&flag(9000, 2), ImageFormat::Png)).unwrap();
         assert_eq!(size_of(&thin), (320, 1));
         assert_eq!(size_of(&made(PictureKind::Jpeg, &jpeg(&flag(40, 30), false, None)).unwrap()), (40, 30));
+    }
+
+    #[test]
+    fn every_form_of_pixels_keeps_its_colour_and_lies_on_white() {
+        use image::DynamicImage;
+        let clear = |alpha| image::RgbaImage::from_pixel(700, 400, Rgba([200, 40, 80, alpha]));
+        let half_red =
+            [(200 * 128 + 255 * 127) / 255, (40 * 128 + 255 * 127) / 255, (80 * 128 + 255 * 127) / 255];
+        let opaque = DynamicImage::ImageRgba8(clear(255));
+        let half = DynamicImage::ImageRgba8(clear(128));
+        let grey = image::GrayImage::from_pixel(700, 400, image::Luma([90]));
+        for (picture, colour) in [
+            (DynamicImage::ImageRgb8(opaque.to_rgb8()), [200, 40, 80]),
+            (DynamicImage::ImageRgb16(opaque.to_rgb16()), [200, 40, 80]),
+            (half.clone(), half_red),
+            (DynamicImage::ImageRgba16(half.to_rgba16()), half_red),
+            (DynamicImage::ImageRgba8(clear(0)), [255; 3]),
+            (DynamicImage::ImageLuma8(grey.clone()), [90; 3]),
+            (DynamicImage::ImageLuma16(DynamicImage::ImageLuma8(grey.clone()).to_luma16()), [90; 3]),
+            (DynamicImage::ImageLumaA8(DynamicImage::ImageLuma8(grey).to_luma_alpha8()), [90; 3]),
+        ] {
+            let mut png = io::Cursor::new(Vec::new());
+            picture.write_to(&mut png, ImageFormat::Png).unwrap();
+            let small = made(PictureKind::Png, png.get_ref()).unwrap();
+            let pixels = RgbImage::from_raw(320, 182, Decoder::new(&small[..]).decode().unwrap()).unwrap();
+            for (seen, sent) in pixels.get_pixel(100, 100).0.into_iter().zip(colour) {
+                assert!((i32::from(seen) - sent).abs() <= 4, "{:?}: {seen}, not {sent}", picture.color());
+            }
+        }
+    }
+
+    #[test]
+    fn every_turn_brings_the_corner_where_the_camera_says() {
+        let corner = |orientation: u8| {
+            let picture = RgbImage::from_fn(64, 32, |x, y| {
+                image::Rgb(if x < 32 && y < 16 { [255; 3] } else { [0; 3] })
+            });
+            let small = made(PictureKind::Jpeg, &jpeg(&picture, false, Some(orientation))).unwrap();
+            let (width, height) = size_of(&small);
+            let (width, height) = (width as u32, height as u32);
+            let pixels =
+                RgbImage::from_raw(width, height, Decoder::new(&small[..]).decode().unwrap()).unwrap();
+            let light = |x: u32, y: u32| pixels.get_pixel(x, y)[0] > 128;
+            (width > height, light(4, 4), light(width - 5, 4), light(4, height - 5))
+        };
+        let told: Vec<_> = (1..=8).map(corner).collect();
+        // Wide or not; where the light corner is: above left, above right, below left, else below right.
+        let (wide, high) = (true, false);
+        let turns = [
+            (wide, true, false, false),
+            (wide, false, true, false),
+            (wide, false, false, false),
+            (wide, false, false, true),
+            (high, true, false, false),
+            (high, false, true, false),
+            (high, false, false, false),
+            (high, false, false, true),
+        ];
+        assert_eq!(told, turns);
     }
 
     #[test]
