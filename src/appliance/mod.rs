@@ -10,7 +10,7 @@ pub mod status;
 mod watchdog;
 
 use crate::album::Album;
-use crate::collector::{Collector, CollectorOptions, saved_as};
+use crate::collector::{Collector, CollectorOptions, WORKERS_PER_TURN, saved_as};
 use crate::config::Config;
 use crate::door::inbound::{INSIDE_MAX, InboundDoor, InboundLimits, InboundOptions, Reuse};
 use crate::door::outbound::{OutboundDoor, OutboundLimits, OutboundOptions};
@@ -174,7 +174,7 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
             alerts::tell(alerts, rooms.clone(), config.limits.free_bytes_min, clock.clone(), stop.clone()),
         )?);
     }
-    for number in 0..config.drain.downloads {
+    for number in 0..config.drain.downloads * WORKERS_PER_TURN {
         let (collector, stop) = (rooms.collector.clone(), stop.clone());
         workers.push(spawn(&format!("download-{number}"), move || collector.work(&stop))?);
     }
@@ -220,6 +220,7 @@ fn open_rooms(
     let collector = Collector::new(
         crate::collector::Rooms { queue: queue.clone(), wechat: wechat.clone(), album: album.clone() },
         CollectorOptions {
+            downloads: config.drain.downloads,
             retry_min: config.drain.retry_min,
             retry_max: config.drain.retry_max,
             deadline: config.drain.deadline,

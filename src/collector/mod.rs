@@ -1,6 +1,7 @@
 //! The collector: brings pictures home. Worker threads run [`Collector::work`]: claim, download, check; what came whole
-//! they leave in the `landing` and go on. One thread runs [`Collector::land`]: commit all that are there, complete each.
-//! [`Collector::step`] is one picture's whole try, for tests with a clock of their own.
+//! they leave in the `landing` and go on; `turns` tells how many do so at a time. One thread runs [`Collector::land`]:
+//! commit all that are there, complete each. [`Collector::step`] is one picture's whole try, for tests with a clock
+//! of their own.
 //!
 //! It stands between four rooms and knows only what each of them says: the queue's claim, WeChat's fault, the
 //! album's refusal. What to do next is decided here, by the fault's [`Outcome`]:
@@ -15,8 +16,10 @@
 
 mod landing;
 mod pause;
+mod turns;
 
 pub use pause::Paused;
+pub use turns::WORKERS_PER_TURN;
 
 use crate::album::{Album, Facts, NotKept, WholePicture};
 use crate::ground::bell::Bell;
@@ -35,6 +38,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use turns::{Turn, Turns};
 
 /// Bytes between the network and the disk.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -51,6 +55,8 @@ const UNKNOWN_ID_SHARE_OF_AGE: i64 = 8;
 /// What the room needs to know.
 #[derive(Clone, Debug)]
 pub struct CollectorOptions {
+    /// Pictures at a time, to be worked at by [`WORKERS_PER_TURN`] times as many threads.
+    pub downloads: usize,
     /// The first wait after a failed attempt.
     pub retry_min: Duration,
     /// The longest wait.
@@ -116,6 +122,7 @@ pub struct Collector {
     pause: Mutex<Pause>,
     totals: Mutex<Totals>,
     landing: Landing<Landed>,
+    turns: Turns,
 }
 
 /// What a download came to.
@@ -142,17 +149,22 @@ impl Collector {
         random: SharedRandom,
     ) -> Collector {
         let (pause, totals, landing) = (Mutex::default(), Mutex::default(), Landing::new());
-        Collector { rooms, options, clock, random, pause, totals, landing }
+        let turns = Turns::new(options.downloads);
+        Collector { rooms, options, clock, random, pause, totals, landing, turns }
     }
 
     /// Downloads until a stop is asked for. Whoever asks also rings the queue's bell.
     pub fn work(&self, stop: &Stop) {
         let bell: &Bell = self.rooms.queue.bell();
         while !stop.asked() {
-            let rings = bell.rings();
-            match self.next_claim() {
-                Ok((claim, claimed_at)) => self.fetch(claim, claimed_at),
-                Err(wait) => bell.wait(rings, wait.min(IDLE_MAX)),
+            // Who finds no work waits with its turn, so that no more threads wake up than may do something.
+            let mut turn = self.turns.take();
+            while turn.is_mine() && !stop.asked() {
+                let rings = bell.rings();
+                match self.next_claim() {
+                    Ok((claim, claimed_at)) => self.fetch(claim, claimed_at, &mut turn),
+                    Err(wait) => bell.wait(rings, wait.min(IDLE_MAX)),
+                }
             }
         }
     }
@@ -188,7 +200,8 @@ impl Collector {
             Err(wait) => return Step::Idle(wait),
         };
         let broke_off = || Err(Fault::new("internal", "the commit broke off"));
-        let end = self.bring_home(&claim, claimed_at).and_then(|home| match home {
+        let mut turn = self.turns.out_of_turn();
+        let end = self.bring_home(&claim, claimed_at, &mut turn).and_then(|home| match home {
             Home::Kept(saved) => Ok(saved),
             Home::Whole(picture) => self.commit(vec![*picture]).pop().unwrap_or_else(broke_off),
         });
@@ -212,9 +225,9 @@ impl Collector {
         })
     }
 
-    fn fetch(&self, claim: Claim, claimed_at: Duration) {
+    fn fetch(&self, claim: Claim, claimed_at: Duration, turn: &mut Turn<'_>) {
         let _on_its_way = self.landing.on_its_way();
-        match self.bring_home(&claim, claimed_at) {
+        match self.bring_home(&claim, claimed_at, turn) {
             Ok(Home::Whole(picture)) => {
                 let bytes = picture.bytes();
                 self.landing.put(Landed { claim, claimed_at, picture: *picture }, bytes);
@@ -248,18 +261,19 @@ impl Collector {
     }
 
     /// A panic in a library costs this attempt, not the worker.
-    fn bring_home(&self, claim: &Claim, claimed_at: Duration) -> Result<Home, Fault> {
-        catch_unwind(AssertUnwindSafe(|| self.download(claim, claimed_at)))
+    fn bring_home(&self, claim: &Claim, claimed_at: Duration, turn: &mut Turn<'_>) -> Result<Home, Fault> {
+        catch_unwind(AssertUnwindSafe(|| self.download(claim, claimed_at, turn)))
             .unwrap_or_else(|_| Err(Fault::new("internal", "a panic while fetching")))
     }
 
-    fn download(&self, claim: &Claim, claimed_at: Duration) -> Result<Home, Fault> {
+    fn download(&self, claim: &Claim, claimed_at: Duration, turn: &mut Turn<'_>) -> Result<Home, Fault> {
         let mut facts = facts_of(claim);
         // A crash may have come between the album's commit and the queue's.
         if let Some(saved) = self.rooms.album.find(&facts).map_err(|error| disk_fault_of(&error))? {
             return Ok(Home::Kept(saved_as(saved)));
         }
         let mut media = self.rooms.wechat.fetch(&claim.media_id)?;
+        turn.begins(media.announced_bytes(), self.clock.monotonic().saturating_sub(claimed_at));
         // WeChat's answer may have told the true time just now.
         facts.clock_trusted |= self.stamp_is_right(claim, claimed_at);
         let mut incoming = self.rooms.album.begin(facts).map_err(|error| disk_fault_of(&error))?;
@@ -267,7 +281,10 @@ impl Collector {
         loop {
             match media.read(&mut buffer)? {
                 0 => break,
-                count => incoming.write(&buffer[..count]).map_err(|why| fault_of(&why))?,
+                count => {
+                    turn.came(count, self.clock.monotonic());
+                    incoming.write(&buffer[..count]).map_err(|why| fault_of(&why))?;
+                }
             }
         }
         incoming.finish().map(|whole| Home::Whole(Box::new(whole))).map_err(|why| fault_of(&why))

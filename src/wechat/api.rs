@@ -238,6 +238,11 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// How long the body will be, if its head said so.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
     /// The fault that a status other than 200 stands for.
     pub fn status_fault(&self) -> Fault {
         Fault::new("http-status", format!("status {}", self.status))

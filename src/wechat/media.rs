@@ -21,6 +21,11 @@ pub struct Media {
 }
 
 impl Media {
+    /// How long the whole will be, if the answer said so.
+    pub fn announced_bytes(&self) -> Option<u64> {
+        self.answer.content_length()
+    }
+
     /// The next bytes; 0 at the end of a whole body. A transfer that ends early is a fault.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
         let left = &self.peeked[self.peeked_given..];

@@ -47,6 +47,7 @@ pub struct BenchOptions {
     /// How far the box's wall clock is from the truth when it starts.
     pub wall_off_ms: i64,
     pub picture_bytes_max: u64,
+    pub downloads: usize,
     /// Real time without a byte after which the door gives up.
     pub stall: Duration,
     pub app_secret: Option<String>,
@@ -60,6 +61,7 @@ impl Default for BenchOptions {
             origins: vec![SIM.to_owned()],
             wall_off_ms: 0,
             picture_bytes_max: 4 << 20,
+            downloads: 4,
             stall: STALL,
             app_secret: None,
         }
@@ -181,6 +183,7 @@ impl Bench {
         let collector = Collector::new(
             tubox::collector::Rooms { queue: queue.clone(), wechat: wechat.clone(), album: album.clone() },
             CollectorOptions {
+                downloads: self.options.downloads,
                 retry_min: RETRY_MIN,
                 retry_max: RETRY_MAX,
                 deadline: DEADLINE,

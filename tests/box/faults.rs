@@ -7,9 +7,11 @@ use crate::bench::{
 };
 use crate::program::{PATIENCE, Program, ask, simulator};
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
-use tubox::collector::{Step, Tried};
+use tubox::collector::{Step, Tried, WORKERS_PER_TURN};
 use tubox::ground::clock::Clock;
 use tubox::ground::media_id::MediaId;
 use tubox::ground::stop::Stop;
@@ -507,13 +509,13 @@ fn one_slow_download_does_not_hold_the_others() {
 }
 
 #[test]
-fn never_more_downloads_than_workers() {
+fn never_more_downloads_than_turns() {
     let mut bench = Bench::warm();
     bench.upload_and_submit(30);
     bench.simulator.always(Route::MediaGet, Fault::Delay(STALL / 10));
     // Claimed are also those that have come and wait for their commit; passages are downloads, and one is the keeper's.
     let mut most = 0;
-    with_workers(&bench, 4, || {
+    with_workers(&bench, 4 * WORKERS_PER_TURN, || {
         wait_until("all are home", || {
             most = most.max(bench.rooms().door.counters().passages_open);
             bench.rooms().queue.counts().saved == 30
@@ -522,6 +524,55 @@ fn never_more_downloads_than_workers() {
     assert!((4..=5).contains(&most), "{most}");
     assert_eq!(bench.media_calls(), 30);
     bench.check_promises();
+}
+
+/// The next one to come, once all of its request has been heard that fits into a packet.
+fn next_request(wechat: &TcpListener) -> TcpStream {
+    let (mut stream, _) = wechat.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    stream
+}
+
+fn begin_answer(stream: &mut TcpStream, content_type: &str, length: usize) {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+}
+
+/// A slow line, played by hand: 400 ms to the head of an answer, a second for its body.
+#[test]
+fn the_next_picture_is_asked_for_a_little_before_the_last_one_has_come() {
+    const PIECE: &[u8] = &[0x55; 500];
+    const PIECES: u32 = 200;
+    let wechat = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origins = vec![format!("http://{}", wechat.local_addr().unwrap())];
+    let mut bench = Bench::with(BenchOptions { downloads: 1, origins, ..BenchOptions::default() });
+    bench.upload_and_submit(2);
+    with_workers(&bench, WORKERS_PER_TURN, || {
+        let token = br#"{"access_token":"TOKEN","expires_in":7200}"#;
+        let mut asks_for_token = next_request(&wechat);
+        begin_answer(&mut asks_for_token, "application/json", token.len());
+        asks_for_token.write_all(token).unwrap();
+        let mut first = next_request(&wechat);
+        bench.advance(Duration::from_millis(400));
+        begin_answer(&mut first, "image/jpeg", PIECE.len() * usize::try_from(PIECES).unwrap());
+        first.write_all(&[b"\xff\xd8\xff\xe0\0\x10JFIF\0", &PIECE[11..]].concat()).unwrap();
+        wechat.set_nonblocking(true).unwrap();
+        let mut came = 1;
+        while wechat.accept().is_err() {
+            came += 1;
+            assert!(came < PIECES, "nobody asked for the second picture before the first one was whole");
+            first.write_all(PIECE).unwrap();
+            std::thread::park_timeout(Duration::from_millis(2));
+            bench.advance(Duration::from_millis(5));
+        }
+        assert!(
+            came > PIECES / 3,
+            "the second picture was asked for after {came} of {PIECES} pieces of the first"
+        );
+    });
 }
 
 #[test]
