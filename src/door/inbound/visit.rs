@@ -360,8 +360,9 @@ impl<'h> Visit<'h> {
         let mut source = inside.paced(Deadline::after(upstream_within), upstream_within);
         let (answer, received) = read_answer_head(&mut source, self.head_only).map_err(Parting::Refused)?;
         let keep = keep && answer.tells_its_end() && !self.house.stop.asked();
+        let framing = answer.body;
         let out = answer.render(keep, head.http_1_0);
-        match answer.body {
+        match framing {
             AnswerBody::None => {
                 inside.give_back(&self.house.kept_ways);
                 self.send(&out, self.answer_deadline(0)).map_err(|_| Parting::Broken)?;
