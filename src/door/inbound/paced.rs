@@ -94,18 +94,28 @@ where
     }
 }
 
-/// Appends at most `bytes_max` bytes of one read to `buffer`; 0: the source has ended.
-pub(super) fn read_onto(source: &mut impl Read, buffer: &mut Vec<u8>, bytes_max: usize) -> io::Result<usize> {
-    let start = buffer.len();
-    buffer.resize(start + bytes_max, 0);
-    let result = loop {
-        match source.read(&mut buffer[start..]) {
+/// Appends at most `bytes_max` bytes of one read to `buffer`, and never more than `PIECE`; 0: the source has ended.
+///
+/// The piece is on the stack, filled with zeros at one stroke: a vector that is made longer is filled byte by byte where
+/// the program is made small. In a frame of its own, because what an idle connection waits with is held by all of them.
+#[inline(never)]
+pub(super) fn read_onto<const PIECE: usize>(
+    source: &mut impl Read,
+    buffer: &mut Vec<u8>,
+    bytes_max: usize,
+) -> io::Result<usize> {
+    let mut piece = [0; PIECE];
+    let room = &mut piece[..bytes_max.min(PIECE)];
+    loop {
+        match source.read(room) {
+            Ok(count) => {
+                buffer.extend_from_slice(&room[..count]);
+                return Ok(count);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            other => break other,
+            Err(error) => return Err(error),
         }
-    };
-    buffer.truncate(start + result.as_ref().map_or(0, |count| *count));
-    result
+    }
 }
 
 #[cfg(test)]

@@ -197,7 +197,7 @@ impl<'h> Visit<'h> {
         if self.buffer.is_empty() {
             self.buffer.shrink_to(READ_BYTES);
             let within = Deadline::after(limits.idle_within);
-            self.read_client(READ_BYTES, within).map_err(|_| Parting::Left)?;
+            self.read_client::<READ_BYTES>(READ_BYTES, within).map_err(|_| Parting::Left)?;
         }
         let within = Deadline::after(limits.head_within);
         let mut read_from = 0;
@@ -211,7 +211,7 @@ impl<'h> Visit<'h> {
                 }
             }
             read_from = self.buffer.len();
-            self.read_client(READ_BYTES, within)?;
+            self.read_client::<READ_BYTES>(READ_BYTES, within)?;
         }
     }
 
@@ -231,7 +231,12 @@ impl<'h> Visit<'h> {
                 self.buffer.reserve_exact(length.saturating_sub(self.buffer.len()));
                 while self.buffer.len() < length {
                     let missing = length - self.buffer.len();
-                    self.read_client(missing.min(PIECE_BYTES), within)?;
+                    // A short one is no reason to hold a large piece.
+                    if missing <= READ_BYTES {
+                        self.read_client::<READ_BYTES>(missing, within)?;
+                    } else {
+                        self.read_client::<PIECE_BYTES>(missing, within)?;
+                    }
                 }
                 let next = self.buffer.split_off(length);
                 body.bytes = std::mem::replace(&mut self.buffer, next);
@@ -247,7 +252,7 @@ impl<'h> Visit<'h> {
                     if body._large.is_none() && body.bytes.len() as u64 > SMALL_BODY_BYTES {
                         body._large = self.large_body(limits.body_bytes_max as u64)?;
                     }
-                    self.read_client(READ_BYTES, within)?;
+                    self.read_client::<READ_BYTES>(READ_BYTES, within)?;
                 }
             }
         }
@@ -289,10 +294,14 @@ impl<'h> Visit<'h> {
         }
     }
 
-    /// Reads once from the client onto the buffer.
-    fn read_client(&mut self, bytes_max: usize, deadline: Deadline) -> Result<(), Parting> {
+    /// Reads once from the client onto the buffer: at most `bytes_max`, and at most `PIECE`.
+    fn read_client<const PIECE: usize>(
+        &mut self,
+        bytes_max: usize,
+        deadline: Deadline,
+    ) -> Result<(), Parting> {
         let mut source = Paced { line: &self.seat.stream, deadline, stall: Duration::MAX };
-        match read_onto(&mut source, &mut self.buffer, bytes_max) {
+        match read_onto::<PIECE>(&mut source, &mut self.buffer, bytes_max) {
             Ok(0) => Err(Parting::Left),
             Ok(count) => {
                 self.house.tally.bytes_in.add(count as u64);
@@ -393,7 +402,7 @@ impl<'h> Visit<'h> {
         while rest > 0 && room > 0 {
             let wanted = rest.min(room).min(PIECE_BYTES as u64) as usize;
             // Nothing has gone out yet, so what breaks here can still be said.
-            let count = match read_onto(&mut source, &mut out, wanted) {
+            let count = match read_onto::<PIECE_BYTES>(&mut source, &mut out, wanted) {
                 Ok(0) => return Err(Parting::Refused(Refusal::BAD_ANSWER)),
                 Ok(count) => count as u64,
                 Err(error) => return Err(Parting::Refused(refusal_for_answer(&error))),
@@ -440,7 +449,7 @@ impl<'h> Visit<'h> {
             }
             let upstream_within = self.house.limits.upstream_within;
             let mut source = inside.paced(Deadline::after(upstream_within), upstream_within);
-            match read_onto(&mut source, &mut received, PIECE_BYTES) {
+            match read_onto::<PIECE_BYTES>(&mut source, &mut received, PIECE_BYTES) {
                 Ok(0) if !chunked => return Ok(()),
                 Ok(0) | Err(_) => return Err(Parting::Broken),
                 Ok(_) => {}
@@ -490,7 +499,7 @@ fn read_answer_head(
 ) -> Result<(AnswerHead, Vec<u8>), Refusal> {
     let mut received = Vec::new();
     loop {
-        match read_onto(source, &mut received, ANSWER_READ_BYTES) {
+        match read_onto::<ANSWER_READ_BYTES>(source, &mut received, ANSWER_READ_BYTES) {
             Ok(0) => return Err(Refusal::BAD_ANSWER),
             Ok(_) => {}
             Err(error) => return Err(refusal_for_answer(&error)),
