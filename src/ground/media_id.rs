@@ -32,7 +32,8 @@ impl MediaId {
         if text.len() > MEDIA_ID_LENGTH_MAX {
             return Err(NotAMediaId::TooLong);
         }
-        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '_' || *c == '-')) {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        match text.bytes().position(|byte| !is_good(byte)).and_then(|at| text[at..].chars().next()) {
             Some(bad) => Err(NotAMediaId::BadCharacter(bad)),
             None => Ok(MediaId(text.to_owned())),
         }
