@@ -319,6 +319,10 @@ impl Queue {
 
     /// Gives a claim back as if it had never been taken.
     pub fn release(&self, media_id: &MediaId) {
+        self.with_store(|store, _| {
+            store.look_again();
+            Ok(())
+        });
         self.lock().claimed.remove(media_id);
         self.bell.ring();
     }

@@ -13,7 +13,7 @@
 //! counts are made anew from `jobs`.
 
 use super::journal::Position;
-use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView, Submission};
+use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView};
 use super::{Claim, Counts, DAY_MS};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
@@ -53,6 +53,10 @@ pub(super) struct Store {
     counts: Counts,
     is_dirty: bool,
     durable_position: Option<Position>,
+    /// Nothing before this key of `ready` can be claimed, so no claim looks there again.
+    claimable_from: Vec<u8>,
+    /// The entry that was claimed from last, without its ids: the next claim is mostly of the same one.
+    last_claimed: Option<Entry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,6 +123,8 @@ impl Store {
             counts: Counts::default(),
             is_dirty: true,
             durable_position: None,
+            claimable_from: Vec::new(),
+            last_claimed: None,
         };
         store.prepare()?;
         if is_new {
@@ -155,7 +161,7 @@ impl Store {
     pub fn make_all_ready(&mut self) -> Result<()> {
         for entry in self.later.iter() {
             let (key, deadline) = entry?;
-            self.ready.insert([&deadline, &key[8..]].concat(), &[])?;
+            self.put_ready([&deadline, &key[8..]].concat())?;
         }
         self.later.clear()?;
         Ok(())
@@ -172,7 +178,7 @@ impl Store {
             match job.state {
                 JobState::Waiting { .. } => {
                     self.counts.waiting += 1;
-                    self.ready.insert(timed_key(self.order_of(&job), &key), &[])?;
+                    self.put_ready(timed_key(self.order_of(&job), &key))?;
                 }
                 JobState::Saved(_) => self.counts.saved += 1,
                 JobState::Failed(_) => {
@@ -216,7 +222,7 @@ impl Store {
             let (receipt, submitted_ms) = (entry.receipt.clone(), entry.submitted_ms);
             let job = Job { receipt, submitted_ms, unsure: !entry.clock_trusted, state };
             self.put_job(id, &job)?;
-            self.ready.insert(timed_key(self.order_of(&job), id.as_str().as_bytes()), &[])?;
+            self.put_ready(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
             self.counts.waiting += 1;
         }
         Ok(())
@@ -227,46 +233,68 @@ impl Store {
         let bound = (ms(now) + 1).to_be_bytes();
         for entry in self.later.range(..bound.to_vec()) {
             let (key, deadline) = entry?;
-            self.ready.insert([&deadline, &key[8..]].concat(), &[])?;
+            self.put_ready([&deadline, &key[8..]].concat())?;
             self.later.remove(key)?;
         }
         Ok(())
     }
 
+    /// The first of `ready` that is not in `claimed`. Who takes one out of `claimed` again without settling it says so
+    /// by [`Store::look_again`].
     pub fn first_ready(&mut self, claimed: &HashSet<MediaId>, now: &Now) -> Result<Option<Claim>> {
-        for entry in self.ready.iter() {
+        for entry in self.ready.range(self.claimable_from.clone()..) {
             let (key, _) = entry?;
+            self.claimable_from = key.to_vec();
             let id = id_of(&key)?;
             if claimed.contains(&id) {
                 continue;
             }
-            let Some(mut job) = self.job(&id)? else {
-                self.ready.remove(key)?;
-                continue;
+            let job = self.job(&id)?;
+            match job {
+                Some(job) if matches!(job.state, JobState::Waiting { .. }) => {
+                    return self.claim_of(id, job, now).map(Some);
+                }
+                _ => self.ready.remove(key)?,
             };
-            let JobState::Waiting { attempts, last_code, in_a_row } = job.state.clone() else {
-                self.ready.remove(key)?;
-                continue;
-            };
-            let entry: Entry =
-                self.value(&self.receipts, &job.receipt)?.context("a job's receipt is missing")?;
-            let age_ms = age_ms(&job, entry.moment.as_ref(), now);
-            if job.unsure && now.wall_is_sure {
-                self.settle_time(&id, &mut job, age_ms, now)?;
-            }
-            return Ok(Some(Claim {
-                media_id: id,
-                receipt: job.receipt,
-                submitted_ms: entry.submitted_ms,
-                clock_trusted: entry.clock_trusted,
-                age_ms,
-                submission: Submission { ids: Vec::new(), ..entry.submission },
-                attempts,
-                last_code,
-                in_a_row,
-            }));
         }
         Ok(None)
+    }
+
+    /// What was claimed before may be claimed again.
+    pub fn look_again(&mut self) {
+        self.claimable_from.clear();
+    }
+
+    fn claim_of(&mut self, id: MediaId, mut job: Job, now: &Now) -> Result<Claim> {
+        let entry = self.entry_without_ids(&job.receipt)?;
+        let age_ms = age_ms(&job, entry.moment.as_ref(), now);
+        if job.unsure && now.wall_is_sure {
+            self.settle_time(&id, &mut job, age_ms, now)?;
+        }
+        let JobState::Waiting { attempts, last_code, in_a_row } = job.state else {
+            bail!("a claim of what does not wait");
+        };
+        Ok(Claim {
+            media_id: id,
+            receipt: job.receipt,
+            submitted_ms: entry.submitted_ms,
+            clock_trusted: entry.clock_trusted,
+            age_ms,
+            submission: entry.submission,
+            attempts,
+            last_code,
+            in_a_row,
+        })
+    }
+
+    fn entry_without_ids(&mut self, receipt: &str) -> Result<Entry> {
+        if let Some(last) = self.last_claimed.as_ref().filter(|last| last.receipt == receipt) {
+            return Ok(last.clone());
+        }
+        let mut entry: Entry = self.value(&self.receipts, receipt)?.context("a job's receipt is missing")?;
+        entry.submission.ids = Vec::new();
+        self.last_claimed = Some(entry.clone());
+        Ok(entry)
     }
 
     pub fn next_due(&self) -> Result<Option<Duration>> {
@@ -298,9 +326,10 @@ impl Store {
         let before = std::mem::replace(&mut job.state, state.clone());
         self.put_job(id, &job)?;
         self.ready.remove(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
-        match state {
-            JobState::Failed(_) => self.failed.insert(id.as_str(), &[])?,
-            _ => self.failed.remove(id.as_str())?,
+        match (&before, state) {
+            (_, JobState::Failed(_)) => self.failed.insert(id.as_str(), &[])?,
+            (JobState::Failed(_), _) => self.failed.remove(id.as_str())?,
+            _ => None,
         };
         *self.counter(&before) = self.counter(&before).saturating_sub(1);
         *self.counter(state) += 1;
@@ -314,7 +343,7 @@ impl Store {
             return Ok(false);
         }
         self.set_state(id, &JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 })?;
-        self.ready.insert(timed_key(self.order_of(&job), id.as_str().as_bytes()), &[])?;
+        self.put_ready(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
         Ok(true)
     }
 
@@ -448,6 +477,14 @@ impl Store {
         Ok(())
     }
 
+    fn put_ready(&mut self, key: Vec<u8>) -> Result<()> {
+        self.ready.insert(&key, &[])?;
+        if key < self.claimable_from {
+            self.claimable_from = key;
+        }
+        Ok(())
+    }
+
     fn put_job(&mut self, id: &MediaId, job: &Job) -> Result<()> {
         self.is_dirty = true;
         self.jobs.insert(id.as_str(), serde_json::to_vec(job)?)?;
@@ -489,7 +526,7 @@ impl Store {
         job.submitted_ms = now.wall_ms - age_ms.unwrap_or(0);
         job.unsure = false;
         self.put_job(id, job)?;
-        self.ready.insert(timed_key(self.order_of(job), id.as_str().as_bytes()), &[])?;
+        self.put_ready(timed_key(self.order_of(job), id.as_str().as_bytes()))?;
         Ok(())
     }
 }
