@@ -116,7 +116,7 @@ impl DayFolder {
         // On FAT the name of another id may answer for ours; the rows know whose file it is.
         let taken: HashSet<String> = rows.iter().map(|row| row.file.to_lowercase()).collect();
         let free = |name: &String| !taken.contains(&name.to_lowercase()) && self.path.join(name).exists();
-        let Some(file) = name::candidates(facts).into_iter().find(free) else { return Ok(None) };
+        let Some(file) = name::Stems::of(facts).candidates().into_iter().find(free) else { return Ok(None) };
         let Some(content) = self.whole_content(file)? else { return Ok(None) };
         // Neither its bytes nor its name need be on stable storage: whoever wrote them did not get to the row.
         self.sync_names()?;

@@ -24,6 +24,7 @@ mod mend;
 pub mod name;
 pub mod parcel;
 pub mod positions;
+mod seen;
 mod stable;
 pub mod verify;
 pub mod watch;
@@ -38,6 +39,8 @@ use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use day::DayFolder;
 use manifest::Row;
+use name::Stems;
+use seen::Seen;
 use stable::Volume;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -101,10 +104,11 @@ pub struct Album {
     pictures_a_folder: usize,
 }
 
-/// The last folder of a day: its number, and how many names are in it.
+/// The folders of a day: the number of the last one, how many names are in it, and which may be in each.
 struct Filling {
     part: u32,
     names: usize,
+    seen: Vec<Seen>,
 }
 
 impl Filling {
@@ -112,7 +116,29 @@ impl Filling {
         let path = |part: u32| root.join(name::folder_name(day, part));
         // People may have taken an earlier one away.
         let part = (1..=FOLDERS_A_DAY_MAX).rev().find(|part| path(*part).is_dir()).unwrap_or(1);
-        Filling { part, names: std::fs::read_dir(path(part)).map_or(0, Iterator::count) }
+        let mut filling = Filling { part, names: 0, seen: Vec::new() };
+        for part in 1..=part {
+            let (mut seen, mut names) = (Seen::nothing(), 0);
+            for entry in std::fs::read_dir(path(part)).into_iter().flatten().flatten() {
+                seen.note(name::stem_of(&entry.file_name().to_string_lossy()));
+                names += 1;
+            }
+            filling.names = names;
+            filling.seen.push(seen);
+        }
+        filling
+    }
+
+    fn go_on_in_another(&mut self) {
+        self.part += 1;
+        self.names = 0;
+        self.seen.push(Seen::nothing());
+    }
+
+    /// The numbers of the folders that may hold a picture.
+    fn parts_with(&self, stems: &Stems) -> Vec<u32> {
+        let may_hold = |seen: &Seen| seen.may_hold(&stems.plain) || seen.may_hold(&stems.distinct);
+        (1..).zip(&self.seen).filter(|(_, seen)| may_hold(seen)).map(|(part, _)| part).collect()
     }
 }
 
@@ -176,11 +202,12 @@ impl Album {
     /// The picture of `facts`, if it is kept already. A whole file that lacks its manifest row (the power went
     /// between the two) is hashed and given one.
     pub fn find(&self, facts: &Facts) -> Result<Option<Saved>> {
-        let (day, names) = (day_utc(facts.submitted_ms), name::candidates(facts));
+        let (day, stems) = (day_utc(facts.submitted_ms), Stems::of(facts));
         self.repair_once(&day)?;
-        for folder in self.folders_of(&day) {
+        for part in self.filling(&day, |filling| filling.parts_with(&stems)) {
+            let folder = name::folder_name(&day, part);
             let path = self.root.join(&folder);
-            if !names.iter().any(|name| path.join(name).exists()) {
+            if !stems.candidates().iter().any(|name| path.join(name).exists()) {
                 continue;
             }
             let found = self.with_day(&folder, |day| day.find_or_adopt(facts, &self.volume, &self.clock))?;
@@ -246,7 +273,7 @@ impl Album {
     fn folder_to_fill(&self, day: &str) -> String {
         let part = self.filling(day, |filling| {
             if filling.names >= self.pictures_a_folder && filling.part < FOLDERS_A_DAY_MAX {
-                *filling = Filling { part: filling.part + 1, names: 0 };
+                filling.go_on_in_another();
             }
             filling.part
         });
@@ -258,6 +285,17 @@ impl Album {
         self.filling(day, |filling| {
             if name::folder_name(day, filling.part) == folder {
                 filling.names += count;
+            }
+        });
+    }
+
+    /// After a commit, also one that failed: names may have been given.
+    fn note_names(&self, folder: &str, names: &[Stems]) {
+        self.filling(name::day_of(folder), |filling| {
+            if let Some(seen) = filling.seen.get_mut(name::part_of(folder) as usize - 1) {
+                for stem in names.iter().flat_map(|stems| [&stems.plain, &stems.distinct]) {
+                    seen.note(stem);
+                }
             }
         });
     }
@@ -287,7 +325,10 @@ impl Album {
         let mut answers: Vec<Option<Result<Saved>>> = (0..count).map(|_| None).collect();
         for (folder, pictures) in by_folder {
             let (positions, pictures): (Vec<usize>, Vec<WholePicture>) = pictures.into_iter().unzip();
-            match self.with_day(&folder, |day| day.commit(pictures, &self.volume, &self.clock)) {
+            let names: Vec<Stems> = pictures.iter().map(|picture| Stems::of(&picture.facts)).collect();
+            let committed = self.with_day(&folder, |day| day.commit(pictures, &self.volume, &self.clock));
+            self.note_names(&folder, &names);
+            match committed {
                 Ok(saved) => {
                     self.count_kept(&folder, saved.len());
                     for (position, one) in positions.into_iter().zip(saved) {

@@ -16,12 +16,12 @@ pub fn file_name(facts: &Facts, kind: PictureKind) -> String {
 
 /// The name when the plain one belongs to another id: FAT does not tell `Ab` from `aB`.
 pub fn distinct_file_name(facts: &Facts, kind: PictureKind) -> String {
-    format!("{}~{}.{}", short_stem(facts), id_hash(facts), kind.extension())
+    format!("{}.{}", distinct_stem(facts), kind.extension())
 }
 
 /// The hidden name under which the bytes arrive.
 pub fn temporary_name(facts: &Facts) -> String {
-    format!(".{}~{}.part", short_stem(facts), id_hash(facts))
+    format!(".{}.part", distinct_stem(facts))
 }
 
 /// Whether a name in a day's folder is that of a temporary file.
@@ -49,11 +49,36 @@ pub fn day_of(folder: &str) -> &str {
     folder.get(..10).unwrap_or(folder)
 }
 
-/// Every name that the picture of `facts` may have got.
-pub fn candidates(facts: &Facts) -> Vec<String> {
-    let plain = PictureKind::ALL.iter().map(|kind| file_name(facts, *kind));
-    let distinct = PictureKind::ALL.iter().map(|kind| distinct_file_name(facts, *kind));
-    plain.chain(distinct).collect()
+/// The number of a day's folder, 1 for the first.
+pub fn part_of(folder: &str) -> u32 {
+    folder.get(11..).and_then(|part| part.parse().ok()).filter(|part| *part > 0).unwrap_or(1)
+}
+
+/// A name without its extension.
+pub fn stem_of(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// What the name of a picture begins with, before its extension.
+pub struct Stems {
+    /// Of [`file_name`].
+    pub plain: String,
+    /// Of [`distinct_file_name`].
+    pub distinct: String,
+}
+
+impl Stems {
+    /// Those of the picture of `facts`.
+    pub fn of(facts: &Facts) -> Stems {
+        Stems { plain: stem(facts), distinct: distinct_stem(facts) }
+    }
+
+    /// Every name that the picture may have got.
+    pub fn candidates(&self) -> Vec<String> {
+        let with_extensions =
+            |stem: &str| PictureKind::ALL.map(|kind| format!("{stem}.{}", kind.extension()));
+        [with_extensions(&self.plain), with_extensions(&self.distinct)].concat()
+    }
 }
 
 fn stem(facts: &Facts) -> String {
@@ -61,8 +86,12 @@ fn stem(facts: &Facts) -> String {
     if id.len() <= ID_LENGTH_MAX {
         format!("{}_{id}", compact_utc(facts.submitted_ms))
     } else {
-        format!("{}~{}", short_stem(facts), id_hash(facts))
+        distinct_stem(facts)
     }
+}
+
+fn distinct_stem(facts: &Facts) -> String {
+    format!("{}~{}", short_stem(facts), id_hash(facts))
 }
 
 fn short_stem(facts: &Facts) -> String {
@@ -76,7 +105,8 @@ fn id_hash(facts: &Facts) -> String {
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -108,7 +138,8 @@ pub(super) mod tests {
         assert!(is_temporary(&temporary_name(&facts("a"))));
         assert_eq!(folder_name("2026-11-22", 1), "2026-11-22");
         assert!(is_day(&folder_name("2026-11-22", 2)) && !is_day("2026-11-22-02"));
-        assert_eq!(day_of("2026-11-22_02"), "2026-11-22");
+        assert_eq!((day_of("2026-11-22_02"), part_of("2026-11-22_02")), ("2026-11-22", 2));
+        assert_eq!((part_of("2026-11-22"), part_of("2026-11-22_00"), stem_of("a.b.jpg")), (1, 1, "a.b"));
         assert!(is_day("2026-11-22") && !is_day("2026-11-2x") && !is_day("2026-1122"));
     }
 
@@ -116,7 +147,7 @@ pub(super) mod tests {
     fn the_longest_id_still_makes_a_legal_name() {
         let long = "x".repeat(256);
         let other = format!("{}y", "x".repeat(255));
-        for name in candidates(&facts(&long)).into_iter().chain([temporary_name(&facts(&long))]) {
+        for name in Stems::of(&facts(&long)).candidates().into_iter().chain([temporary_name(&facts(&long))]) {
             assert!(name.len() <= 255, "{}", name.len());
         }
         assert_ne!(file_name(&facts(&long), PictureKind::Jpeg), file_name(&facts(&other), PictureKind::Jpeg));
