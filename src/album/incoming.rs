@@ -1,17 +1,21 @@
 //! A picture on its way in: bytes go to a hidden temporary file and through the hash at the same time; at the
-//! end the bytes say whether this is a whole picture. Dropping an [`Incoming`] removes its file.
+//! end the bytes say whether this is a whole picture. What can be told of them while they pass is not read again. Dropping an [`Incoming`] removes its file.
 
+use super::jpeg::JpegWalk;
 use super::whole::{self, PictureKind};
 use super::{Facts, name};
 use crate::ground::durable;
 use anyhow::{Context, Result};
+use imagesize::{ImageError, ImageResult, ImageSize};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The first bytes that are looked at to tell the kind.
-const SNIFF_BYTES: u64 = 512;
+const SNIFF_BYTES: usize = 512;
+/// The first bytes that are kept: those that tell a picture's size are mostly among them.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Why bytes were not kept as a picture.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,8 @@ pub struct Incoming {
     file: File,
     temporary: TemporaryFile,
     hash: Sha256,
+    jpeg: JpegWalk,
+    head: Vec<u8>,
     bytes: u64,
     bytes_max: u64,
 }
@@ -101,7 +107,8 @@ impl Incoming {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.with_context(|| format!("could not make {}", path.display()))?;
         let temporary = TemporaryFile { path, renamed: false };
-        Ok(Incoming { facts, folder, file, temporary, hash: Sha256::new(), bytes: 0, bytes_max })
+        let (hash, jpeg, head) = (Sha256::new(), JpegWalk::default(), Vec::new());
+        Ok(Incoming { facts, folder, file, temporary, hash, jpeg, head, bytes: 0, bytes_max })
     }
 
     /// Takes the next bytes.
@@ -111,6 +118,9 @@ impl Incoming {
         }
         self.file.write_all(bytes).map_err(NotKept::from_disk)?;
         self.hash.update(bytes);
+        self.jpeg.follow(bytes);
+        let missing = HEAD_BYTES_MAX - self.head.len();
+        self.head.extend(&bytes[..bytes.len().min(missing)]);
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -122,14 +132,14 @@ impl Incoming {
 
     /// Looks at what has come: a whole picture is handed on, anything else is removed.
     pub fn finish(mut self) -> Result<WholePicture, NotKept> {
-        let head = self.head().map_err(NotKept::from_disk)?;
-        let Some(kind) = PictureKind::sniff(&head) else {
-            return Err(NotKept::NotAPicture(describe(&head)));
+        let start = &self.head[..self.head.len().min(SNIFF_BYTES)];
+        let Some(kind) = PictureKind::sniff(start) else {
+            return Err(NotKept::NotAPicture(describe(start)));
         };
-        if !whole::is_whole(kind, &mut self.file, self.bytes).map_err(NotKept::from_disk)? {
+        if !self.is_whole(kind).map_err(NotKept::from_disk)? {
             return Err(NotKept::NotWhole(kind.extension()));
         }
-        let width_height = imagesize::size(&self.temporary.path).ok().map(|size| (size.width, size.height));
+        let width_height = self.width_height(kind);
         Ok(WholePicture {
             facts: self.facts,
             folder: self.folder,
@@ -142,11 +152,26 @@ impl Incoming {
         })
     }
 
-    fn head(&mut self) -> io::Result<Vec<u8>> {
-        let mut head = Vec::new();
-        self.file.seek(SeekFrom::Start(0))?;
-        (&self.file).take(SNIFF_BYTES).read_to_end(&mut head)?;
-        Ok(head)
+    fn is_whole(&mut self, kind: PictureKind) -> io::Result<bool> {
+        match kind {
+            PictureKind::Jpeg => Ok(self.jpeg.is_whole()),
+            _ => whole::is_whole(kind, &mut self.file, self.bytes),
+        }
+    }
+
+    /// Of a JPEG mostly without another look at the file.
+    fn width_height(&self, kind: PictureKind) -> Option<(usize, usize)> {
+        let told = match imagesize::blob_size(&self.head) {
+            Err(ImageError::IoError(_)) => self.size_in_file(),
+            Ok(_) if kind != PictureKind::Jpeg => self.size_in_file(),
+            told => told,
+        };
+        told.ok().map(|size| (size.width, size.height))
+    }
+
+    fn size_in_file(&self) -> ImageResult<ImageSize> {
+        (&self.file).rewind()?;
+        imagesize::reader_size(BufReader::new(&self.file))
     }
 }
 

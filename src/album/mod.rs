@@ -19,6 +19,7 @@ mod day;
 pub mod export;
 mod foreign;
 mod incoming;
+mod jpeg;
 pub mod manifest;
 mod mend;
 pub mod name;

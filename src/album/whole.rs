@@ -3,6 +3,7 @@
 //!
 //! Bytes behind the end marker are allowed: phones append motion clips and maker notes to originals.
 
+use super::jpeg::JpegWalk;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 
 /// The kinds that are kept.
@@ -95,72 +96,18 @@ pub fn is_whole(kind: PictureKind, source: &mut (impl Read + Seek), length: u64)
     }
 }
 
-/// Markers and segments up to EOI (ITU T.81 annex B). Thumbnails inside segments have an EOI of their own, so
-/// segments are skipped by their length instead of searched.
-fn walk_jpeg<R: Read + Seek>(reader: &mut BufReader<R>) -> io::Result<bool> {
-    if [byte(reader)?, byte(reader)?] != [0xff, 0xd8] {
-        return Ok(false);
-    }
-    let mut pending = None;
-    loop {
-        let marker = match pending.take() {
-            Some(marker) => marker,
-            None => next_marker(reader)?,
-        };
-        match marker {
-            0xd9 => return Ok(true),
-            0x01 | 0xd0..=0xd7 => {}
-            0x00 | 0xd8 => return Ok(false),
-            _ => {
-                let segment = u16::from_be_bytes([byte(reader)?, byte(reader)?]);
-                if segment < 2 {
-                    return Ok(false);
-                }
-                skip(reader, u64::from(segment) - 2)?;
-                if marker == 0xda {
-                    pending = Some(marker_after_entropy_data(reader)?);
-                }
-            }
-        }
-    }
-}
-
-fn next_marker(reader: &mut impl BufRead) -> io::Result<u8> {
-    if byte(reader)? != 0xff {
-        return Ok(0x00);
-    }
-    loop {
-        let marker = byte(reader)?;
-        if marker != 0xff {
-            return Ok(marker);
-        }
-    }
-}
-
-/// In entropy-coded data 0xFF is followed by 0 (stuffing) or a restart marker; anything else ends the scan.
-fn marker_after_entropy_data(reader: &mut impl BufRead) -> io::Result<u8> {
-    loop {
+fn walk_jpeg(reader: &mut impl BufRead) -> io::Result<bool> {
+    let mut walk = JpegWalk::default();
+    while walk.goes_on() {
         let buffer = reader.fill_buf()?;
         if buffer.is_empty() {
-            return Err(ErrorKind::UnexpectedEof.into());
+            break;
         }
-        match buffer.iter().position(|byte| *byte == 0xff) {
-            None => {
-                let length = buffer.len();
-                reader.consume(length);
-            }
-            Some(at) => {
-                reader.consume(at + 1);
-                let mut marker = byte(reader)?;
-                while marker == 0xff {
-                    marker = byte(reader)?;
-                }
-                if marker != 0x00 && !(0xd0..=0xd7).contains(&marker) {
-                    return Ok(marker);
-                }
-            }
-        }
+        walk.follow(buffer);
+        let length = buffer.len();
+        reader.consume(length);
     }
+    Ok(walk.is_whole())
 }
 
 /// Chunks up to IEND and its checksum.
