@@ -40,13 +40,22 @@ pub enum CopyEnd {
 
 /// Copies until the source ends or a bound is met.
 pub fn copy_bounded(source: &mut impl Read, sink: &mut impl Write, bounds: CopyBounds) -> CopyEnd {
-    let mut buffer = [0; COPY_BUFFER_BYTES];
+    copy_by(&mut [0; COPY_BUFFER_BYTES], source, sink, bounds)
+}
+
+/// As [`copy_bounded`], with a buffer of another size.
+pub fn copy_by(
+    buffer: &mut [u8],
+    source: &mut impl Read,
+    sink: &mut impl Write,
+    bounds: CopyBounds,
+) -> CopyEnd {
     let mut passed = 0;
     loop {
         if bounds.deadline.is_some_and(|deadline| deadline.passed()) {
             return CopyEnd::TooSlow(passed);
         }
-        let count = match source.read(&mut buffer) {
+        let count = match source.read(buffer) {
             Ok(0) => return CopyEnd::Finished(passed),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,

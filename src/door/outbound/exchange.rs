@@ -13,7 +13,7 @@ use super::resolve::{Lookups, Unresolved};
 use super::tls::{FarStream, TlsRoom};
 use super::wire::{FarSocket, GaveUp, NearSocket};
 use super::{OutboundLimits, bounded};
-use crate::door::relay::{CopyBounds, CopyEnd, copy_bounded};
+use crate::door::relay::{CopyBounds, CopyEnd, copy_bounded, copy_by};
 use crate::ground::clock::Deadline;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -23,6 +23,8 @@ use std::time::Duration;
 /// Interim answers that are swallowed before the final one.
 const INTERIM_ANSWERS_MAX: usize = 8;
 const HEAD_READ_BYTES: usize = 4 * 1024;
+/// Every buffer that passes wakes the requester once, so few large ones cost less. It lies on the passage's stack.
+const ANSWER_BUFFER_BYTES: usize = 64 * 1024;
 /// How long the requester may take to leave after the last byte of its answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -258,7 +260,7 @@ impl<'a> Exchange<'a> {
         near.write_all(&answer.bytes).map_err(|_| name_near_break(&near))?;
         let mut body = FramedBody::new(answer.end, early, &mut far);
         let bounds = CopyBounds { bytes_max, deadline: Some(self.whole) };
-        let end = copy_bounded(&mut body, &mut near, bounds);
+        let end = copy_by(&mut [0; ANSWER_BUFFER_BYTES], &mut body, &mut near, bounds);
         let framing = body.fault();
         let (passed, result) = match end {
             CopyEnd::Finished(passed) => (passed, Ok(())),
