@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use turns::{Turn, Turns};
 
-/// Bytes between the network and the disk.
+/// Bytes between the network and the disk, for each worker.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A worker without work looks again at least so often.
@@ -156,13 +156,14 @@ impl Collector {
     /// Downloads until a stop is asked for. Whoever asks also rings the queue's bell.
     pub fn work(&self, stop: &Stop) {
         let bell: &Bell = self.rooms.queue.bell();
+        let mut buffer = vec![0; BUFFER_BYTES];
         while !stop.asked() {
             // Who finds no work waits with its turn, so that no more threads wake up than may do something.
             let mut turn = self.turns.take();
             while turn.is_mine() && !stop.asked() {
                 let rings = bell.rings();
                 match self.next_claim() {
-                    Ok((claim, claimed_at)) => self.fetch(claim, claimed_at, &mut turn),
+                    Ok((claim, claimed_at)) => self.fetch(claim, claimed_at, &mut turn, &mut buffer),
                     Err(wait) => bell.wait(rings, wait.min(IDLE_MAX)),
                 }
             }
@@ -200,8 +201,8 @@ impl Collector {
             Err(wait) => return Step::Idle(wait),
         };
         let broke_off = || Err(Fault::new("internal", "the commit broke off"));
-        let mut turn = self.turns.out_of_turn();
-        let end = self.bring_home(&claim, claimed_at, &mut turn).and_then(|home| match home {
+        let (mut turn, mut buffer) = (self.turns.out_of_turn(), vec![0; BUFFER_BYTES]);
+        let end = self.bring_home(&claim, claimed_at, &mut turn, &mut buffer).and_then(|home| match home {
             Home::Kept(saved) => Ok(saved),
             Home::Whole(picture) => self.commit(vec![*picture]).pop().unwrap_or_else(broke_off),
         });
@@ -225,9 +226,9 @@ impl Collector {
         })
     }
 
-    fn fetch(&self, claim: Claim, claimed_at: Duration, turn: &mut Turn<'_>) {
+    fn fetch(&self, claim: Claim, claimed_at: Duration, turn: &mut Turn<'_>, buffer: &mut [u8]) {
         let _on_its_way = self.landing.on_its_way();
-        match self.bring_home(&claim, claimed_at, turn) {
+        match self.bring_home(&claim, claimed_at, turn, buffer) {
             Ok(Home::Whole(picture)) => {
                 let bytes = picture.bytes();
                 self.landing.put(Landed { claim, claimed_at, picture: *picture }, bytes);
@@ -261,12 +262,24 @@ impl Collector {
     }
 
     /// A panic in a library costs this attempt, not the worker.
-    fn bring_home(&self, claim: &Claim, claimed_at: Duration, turn: &mut Turn<'_>) -> Result<Home, Fault> {
-        catch_unwind(AssertUnwindSafe(|| self.download(claim, claimed_at, turn)))
+    fn bring_home(
+        &self,
+        claim: &Claim,
+        claimed_at: Duration,
+        turn: &mut Turn<'_>,
+        buffer: &mut [u8],
+    ) -> Result<Home, Fault> {
+        catch_unwind(AssertUnwindSafe(|| self.download(claim, claimed_at, turn, buffer)))
             .unwrap_or_else(|_| Err(Fault::new("internal", "a panic while fetching")))
     }
 
-    fn download(&self, claim: &Claim, claimed_at: Duration, turn: &mut Turn<'_>) -> Result<Home, Fault> {
+    fn download(
+        &self,
+        claim: &Claim,
+        claimed_at: Duration,
+        turn: &mut Turn<'_>,
+        buffer: &mut [u8],
+    ) -> Result<Home, Fault> {
         let mut facts = facts_of(claim);
         // A crash may have come between the album's commit and the queue's.
         if let Some(saved) = self.rooms.album.find(&facts).map_err(|error| disk_fault_of(&error))? {
@@ -277,9 +290,8 @@ impl Collector {
         // WeChat's answer may have told the true time just now.
         facts.clock_trusted |= self.stamp_is_right(claim, claimed_at);
         let mut incoming = self.rooms.album.begin(facts).map_err(|error| disk_fault_of(&error))?;
-        let mut buffer = vec![0; BUFFER_BYTES];
         loop {
-            match media.read(&mut buffer)? {
+            match media.read(buffer)? {
                 0 => break,
                 count => {
                     turn.came(count, self.clock.monotonic());

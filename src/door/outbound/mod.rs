@@ -1,7 +1,7 @@
 //! The door behind the wechat room. minreq talks plain HTTP to it over loopback; the door talks to the origin.
 //!
 //! For each request the wechat room asks for a [`Passage`] to one of the allowed [`Origin`]s. A passage is a
-//! listener on 127.0.0.1, a secret that opens it once, and a thread that relays one request and its answer:
+//! listener on 127.0.0.1, a secret that opens it once, and a thread ([`crew`]) that relays one request and its answer:
 //!
 //! ```text
 //! minreq ──► lobby ──► resolve ──► connect ──► proxy ──► tls ──► head ──► framing ──► minreq
@@ -18,6 +18,7 @@
 //! It knows HTTP framing, sockets and TLS. It does not know WeChat, and follows no redirects.
 
 mod connect;
+mod crew;
 mod exchange;
 mod fault;
 pub mod framing;
@@ -41,6 +42,7 @@ pub use tls::TlsSession;
 
 use crate::ground::clock::{SharedClock, SystemClock};
 use crate::ground::random::{OsRandom, SharedRandom};
+use crew::Crew;
 use exchange::Reach;
 use lever::{Lever, Pull};
 use passage::PassageOrder;
@@ -189,6 +191,7 @@ struct Inner {
     limits: OutboundLimits,
     reach: Arc<Reach>,
     random: SharedRandom,
+    crew: Crew,
     state: Mutex<State>,
 }
 
@@ -221,6 +224,7 @@ impl OutboundDoor {
             limits: options.limits,
             reach: Arc::new(reach),
             random: options.random,
+            crew: Crew::default(),
             state: Mutex::default(),
         };
         Ok(OutboundDoor { inner: Arc::new(inner) })
@@ -248,7 +252,7 @@ impl OutboundDoor {
             reach: self.inner.reach.clone(),
             random: self.inner.random.clone(),
         };
-        passage::start(bound, order, move |report| open.count(report))
+        passage::start(&self.inner.crew, bound, order, move |report| open.count(report))
     }
 
     /// What the door has done so far.

@@ -1,5 +1,6 @@
-//! A passage: one request's way out. It has an address on loopback, a secret, a thread of its own, and an end.
+//! A passage: one request's way out. It has an address on loopback, a secret, a thread for itself, and an end.
 
+use super::crew::Crew;
 use super::exchange::{Exchange, Reach, prepare_near};
 use super::fault::PassageFault;
 use super::lever::{Lever, Pull};
@@ -10,7 +11,7 @@ use super::{OutboundLimits, bounded};
 use crate::ground::random::{ALPHANUMERIC, SharedRandom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Enough for a TLS handshake in a debug build, with room to spare; see the test that measures it.
 pub const PASSAGE_STACK_BYTES: usize = 256 * 1024;
@@ -24,7 +25,7 @@ pub struct Passage {
     base_url: String,
     secret: String,
     lever: Arc<Lever>,
-    thread: Option<JoinHandle<PassageReport>>,
+    end: Option<Receiver<PassageReport>>,
 }
 
 /// How a passage went.
@@ -80,25 +81,28 @@ pub fn bind() -> Result<Bound, PassageFault> {
     Ok(Bound { lever: Arc::new(Lever::new(listener.clone())), listener, address })
 }
 
-/// Starts the passage's thread, which calls `at_end` with its report as the last thing.
+/// Starts the passage in a thread of `crew`, which calls `at_end` with its report as the last thing.
 pub fn start(
+    crew: &Crew,
     bound: Bound,
     order: PassageOrder,
     at_end: impl FnOnce(&PassageReport) + Send + 'static,
 ) -> Result<Passage, PassageFault> {
     let Bound { lever, listener, address } = bound;
     let secret = order.random.text(SECRET_LENGTH, ALPHANUMERIC);
-    let thread = {
+    let (told, end) = sync_channel(1);
+    let job = {
         let (secret, lever) = (secret.clone(), lever.clone());
-        thread::Builder::new().name("passage".into()).stack_size(PASSAGE_STACK_BYTES).spawn(move || {
+        Box::new(move || {
             let report = relay(listener, &secret, &order, &lever);
             lever.release();
             at_end(&report);
-            report
+            let _ = told.send(report);
         })
     };
-    let thread = thread.map_err(|error| local_socket("start a thread for the passage", &error))?;
-    Ok(Passage { base_url: format!("http://{address}"), secret, lever, thread: Some(thread) })
+    let started = crew.run("passage", PASSAGE_STACK_BYTES, job);
+    started.map_err(|error| local_socket("start a thread for the passage", &error))?;
+    Ok(Passage { base_url: format!("http://{address}"), secret, lever, end: Some(end) })
 }
 
 fn relay(listener: Arc<TcpListener>, secret: &str, order: &PassageOrder, lever: &Lever) -> PassageReport {
@@ -140,8 +144,7 @@ impl Passage {
     /// limits allow (a second after a whole answer).
     pub fn finish(mut self) -> PassageReport {
         self.lever.pull(Pull::NoMoreGuests);
-        let thread = self.thread.take();
-        let report = thread.and_then(|thread| thread.join().ok());
+        let report = self.end.take().and_then(|end| end.recv().ok());
         report.unwrap_or_else(|| PassageReport {
             fault: Some(PassageFault::LocalSocket {
                 action: "finish the passage",
@@ -155,7 +158,7 @@ impl Passage {
 impl Drop for Passage {
     fn drop(&mut self) {
         // Taken by `finish`; otherwise nobody asks any more and the thread ends by itself.
-        if self.thread.is_some() {
+        if self.end.is_some() {
             self.lever.pull(Pull::Dropped);
         }
     }
