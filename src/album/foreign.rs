@@ -14,7 +14,7 @@ use std::path::Path;
 /// A list larger than this is no manifest: it would hold more than a million pictures of one day.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Names by which Windows means devices, whatever stands behind the first dot.
 const WINDOWS_DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
@@ -110,6 +110,11 @@ pub(super) fn is_left_by_a_computer(file: &str) -> bool {
 /// Makes the next read of `file` go to the disk: what is only in memory proves nothing.
 pub(super) fn forget_cache(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// Lets the disk begin to read `file`.
+pub(super) fn read_ahead(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::WillNeed);
 }
 
 /// SHA-256 (lower-case hex) and length of what is left to read of `file`. Reading ends once it is longer than

@@ -21,7 +21,10 @@ const BATCH_BYTES: u64 = 16 << 20;
 /// So many in a row that read back wrong are no accident.
 const WRONG_IN_A_ROW_MAX: u32 = 5;
 
-const BUFFER_BYTES: usize = 256 * 1024;
+/// So many pictures are read from the stick while another is compared.
+const READ_AHEAD: usize = 8;
+
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The day that is being copied.
 pub(super) struct DayCopy<'a, W: Watch> {
@@ -140,8 +143,10 @@ impl<'a, W: Watch> DayCopy<'a, W> {
 
     fn settle_all(&mut self, batch: &[Staged]) -> Result<(), Blocked> {
         self.target.sync()?;
+        let mut coming = batch.iter();
+        coming.by_ref().take(READ_AHEAD).try_for_each(|staged| self.read_anew(staged))?;
         for staged in batch {
-            self.target.sync_file(&staged.file)?;
+            coming.next().map_or(Ok(()), |staged| self.read_anew(staged))?;
             if self.reads_back(staged)? {
                 self.give_name(staged)?;
             } else {
@@ -156,8 +161,15 @@ impl<'a, W: Watch> DayCopy<'a, W> {
         Ok(())
     }
 
-    fn reads_back(&mut self, staged: &Staged) -> Result<bool, Blocked> {
+    /// Begins to read it from the stick itself.
+    fn read_anew(&self, staged: &Staged) -> Result<(), Blocked> {
+        self.target.sync_file(&staged.file)?;
         foreign::forget_cache(&staged.file);
+        foreign::read_ahead(&staged.file);
+        Ok(())
+    }
+
+    fn reads_back(&mut self, staged: &Staged) -> Result<bool, Blocked> {
         let watch = &mut *self.watch;
         let read = |bytes: &[u8]| watch.worked((bytes.len() as u64).div_ceil(2));
         let again =
