@@ -183,7 +183,8 @@ mod tests {
     fn what_comes_in_one_piece_or_not_at_all_keeps_its_turn() {
         let turns = Turns::new(1);
         let mut turn = turns.take();
-        let cases: [(Option<u64>, &[(usize, u64)]); 3] = [
+        type Pieces<'p> = &'p [(usize, u64)];
+        let cases: [(Option<u64>, Pieces<'_>); 3] = [
             (Some(1000), &[(600, 400), (400, 400)]),
             (Some(10), &[(9, 400), (9, 900)]),
             (None, &[(1, 400), (500, 500), (400, 600)]),
