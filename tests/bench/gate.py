@@ -19,11 +19,11 @@ PICTURE_BYTES = 20 * 1024
 # A compiler's new version, another library or a small new duty is no reason to fail; and threads that wait for each other
 # make a fifth more or less of it.
 GENEROSITY = 2
-# Thousands of instructions, x86-64, at the commit that brought this file. Who makes it better may lower them.
-COUNTED = {"page": 140, "submission": 320, "commit": 1900}
 # Thousands of instructions, x86-64, when they were last lowered. Who makes it better may lower them. Of a picture two thirds
 # are its hash: valgrind knows nothing of the processor's own instructions for that.
+COUNTED = {"page": 140, "submission": 320, "commit": 1900}
 MANY, FEW = 500, 50
+TRIES = 3
 
 
 def instructions(api_url, work):
@@ -75,7 +75,11 @@ def main():
     failed = False
     paths = (("page", pages, nginx.url), ("submission", submissions, NO_WECHAT), ("commit", commits, nginx.url))
     for name, work, api_url in paths:
-        many, few = (instructions(api_url, lambda box: work(box, count)) for count in (MANY, FEW))
+        many, few = (
+            # sled's threads spin while one of them sets something up, as long as the scheduler pleases: only ever more.
+            min(instructions(api_url, lambda box: work(box, count)) for _ in range(TRIES))
+            for count in (MANY, FEW)
+        )
         thousands = (many - few) / (MANY - FEW) / 1000
         limit = COUNTED[name] * GENEROSITY
         verdict = "fine" if thousands <= limit else "TOO MANY"
