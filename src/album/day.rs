@@ -9,6 +9,7 @@ use super::whole::{self, PictureKind};
 use super::{Facts, Saved, name};
 use crate::ground::clock::{SharedClock, compact_utc, rfc3339_utc};
 use crate::ground::durable::{self, AppendFile};
+use crate::ground::hex::hex;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -218,7 +219,7 @@ pub(super) fn hash_file(path: &Path) -> Result<(String, u64)> {
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 128 * 1024]);
     loop {
         match file.read(&mut buffer).with_context(|| format!("could not read {}", path.display()))? {
-            0 => return Ok((name::hex(&hash.finalize()), bytes)),
+            0 => return Ok((hex(&hash.finalize()), bytes)),
             count => {
                 hash.update(&buffer[..count]);
                 bytes += count as u64;

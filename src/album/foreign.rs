@@ -4,6 +4,7 @@
 
 use super::manifest::{self, Row};
 use super::name;
+use crate::ground::hex::hex;
 use rustix::fs::{Advice, OFlags};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
@@ -137,7 +138,7 @@ pub(super) fn hash(
             Err(error) => return Err(error),
         }
     }
-    Ok((name::hex(&hash.finalize()), bytes))
+    Ok((hex(&hash.finalize()), bytes))
 }
 
 /// Whether the file at `path` is the one that `row` lists, by its bytes on the disk.

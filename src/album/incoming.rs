@@ -5,6 +5,7 @@ use super::jpeg::JpegWalk;
 use super::whole::{self, PictureKind};
 use super::{Facts, name};
 use crate::ground::durable;
+use crate::ground::hex::hex;
 use anyhow::{Context, Result};
 use imagesize::{ImageError, ImageResult, ImageSize};
 use sha2::{Digest, Sha256};
@@ -146,7 +147,7 @@ impl Incoming {
             file: self.file,
             temporary: self.temporary,
             kind,
-            sha256: name::hex(&self.hash.finalize()),
+            sha256: hex(&self.hash.finalize()),
             bytes: self.bytes,
             width_height,
         })
@@ -186,6 +187,6 @@ fn describe(head: &[u8]) -> String {
     let start = &head[..head.len().min(24)];
     match std::str::from_utf8(start) {
         Ok(text) => format!("text that starts with {:?}", text),
-        Err(_) => format!("bytes that start with {}", name::hex(&start[..start.len().min(8)])),
+        Err(_) => format!("bytes that start with {}", hex(&start[..start.len().min(8)])),
     }
 }

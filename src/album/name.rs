@@ -3,6 +3,7 @@
 use super::Facts;
 use super::whole::PictureKind;
 use crate::ground::clock::compact_utc;
+use crate::ground::hex::hex;
 use sha2::{Digest, Sha256};
 
 /// The longest part of a media_id that goes into a file name as it is: 17 characters of time, 200 of id, 10 of
@@ -101,12 +102,6 @@ fn short_stem(facts: &Facts) -> String {
 
 fn id_hash(facts: &Facts) -> String {
     hex(&Sha256::digest(facts.media_id.as_str()))[..8].to_owned()
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -156,6 +156,7 @@ impl<W: Write> Pass for Written<'_, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::hex::hex;
     use sha2::{Digest, Sha256};
 
     const DAYS: [&str; 2] = ["2026-11-20", "2026-11-21"];
@@ -170,7 +171,7 @@ mod tests {
                 let bytes = vec![number; 1000 + usize::from(number)];
                 let row = Row {
                     file: format!("p{number}.jpg"),
-                    sha256: super::super::name::hex(&Sha256::digest(&bytes)),
+                    sha256: hex(&Sha256::digest(&bytes)),
                     bytes: bytes.len() as u64,
                     submitted_at: "2026-11-20T10:00:00.000Z".into(),
                     team: ["north", "south"][usize::from(number % 2)].into(),

@@ -1,5 +1,6 @@
 //! Text from strangers, made fit for a log line and for HTML.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// `text` on one line without control characters, cut to `length_max` characters: fit for a log line. No
@@ -20,25 +21,16 @@ pub fn for_log(text: &str, length_max: usize) -> String {
     clean
 }
 
-/// `text` as the content of an HTML element or a quoted attribute.
-pub fn for_html(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => clean.push_str("&amp;"),
-            '<' => clean.push_str("&lt;"),
-            '>' => clean.push_str("&gt;"),
-            '"' => clean.push_str("&quot;"),
-            '\'' => clean.push_str("&#39;"),
-            other => clean.push(other),
+/// `json` as the content of a `<script type="application/json">` element: nothing in it can end the element.
+pub fn json_for_html(json: &str) -> Cow<'_, str> {
+    const ENDS: [(char, &str); 3] = [('<', "\\u003c"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    let mut clean = Cow::Borrowed(json);
+    for (end, escaped) in ENDS {
+        if clean.contains(end) {
+            clean = Cow::Owned(clean.replace(end, escaped));
         }
     }
     clean
-}
-
-/// `json` as the content of a `<script type="application/json">` element: nothing in it can end the element.
-pub fn json_for_html(json: &str) -> String {
-    json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
 /// Characters that turn the direction of what follows and can make a line read as something else.

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod commit;
 pub mod durable;
 pub mod escape;
+pub mod hex;
 pub mod language;
 pub mod logging;
 pub mod media_id;

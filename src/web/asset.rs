@@ -2,7 +2,8 @@
 //! their content; the page itself is filled in for every visit.
 
 use crate::door::outbound::Origin;
-use crate::ground::escape::for_html;
+use crate::ground::hex::hex;
+use crate::ground::language::Language;
 use anyhow::{Context, Result};
 use rust_embed::RustEmbed;
 use std::borrow::Cow;
@@ -71,11 +72,10 @@ impl PageAssets {
     }
 
     /// The page for one visit. Both JSON texts must be fit for a script element.
-    pub fn page(&self, language_tag: &str, config_json: &str, settings_json: &str) -> String {
-        let language_tag = for_html(language_tag);
+    pub fn page(&self, language: Language, config_json: &str, settings_json: &str) -> String {
         let texts = self.page.iter().map(|piece| match piece {
             Piece::Text(text) => text.as_str(),
-            Piece::LanguageTag => &language_tag,
+            Piece::LanguageTag => language.tag(),
             Piece::Config => config_json,
             Piece::Settings => settings_json,
         });
@@ -120,9 +120,9 @@ fn file(name: &str) -> Result<Asset> {
 fn hashed_name(name: &str) -> Result<String> {
     let hash =
         PageFiles::get(name).with_context(|| format!("{name} is not built in"))?.metadata.sha256_hash();
-    let hex: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&hash[..6]);
     let (stem, extension) = name.rsplit_once('.').context("a page file without extension")?;
-    Ok(format!("{stem}.{hex}.{extension}"))
+    Ok(format!("{stem}.{hash}.{extension}"))
 }
 
 /// Own files and WeChat's script only. Thumbnails come as data and as WeChat's local ids. The bridge that WeChat's
@@ -159,7 +159,7 @@ mod tests {
         names.sort();
         assert_eq!(names, ["core.js", "page.html", "page.js", "style.css", "words.js"]);
         let assets = PageAssets::load(&["https://res.wx.qq.com/open/js/x.js".into()]).unwrap();
-        let page = assets.page("en", "{\"a\":\"{{settings}}\"}", "{}");
+        let page = assets.page(Language::English, "{\"a\":\"{{settings}}\"}", "{}");
         assert!(!page.replace("\"{{settings}}\"", "").contains("{{"), "an unfilled placeholder");
         assert!(page.contains("{\"a\":\"{{settings}}\"}"), "filled-in text was filled in again");
         for name in assets.by_name.keys() {

@@ -176,7 +176,7 @@ impl Site {
     /// The page, signed for the address that the phone sees: the public origin and the target as received.
     fn page(&self, visit: &Visit, receipt: Option<&str>) -> Answer {
         let url = format!("{}{}", self.options.public_url, visit.target);
-        let signature = self.rooms.wechat.sign(&url);
+        let signature = self.rooms.wechat.sign(url);
         let config = signature.and_then(|signature| serde_json::to_string(&signature).ok());
         let language = match visit.query_value("lang").as_deref() {
             Some("en") => Language::English,
@@ -187,7 +187,7 @@ impl Site {
         let settings =
             of_receipt.as_ref().unwrap_or(&self.settings[usize::from(language == Language::English)]);
         let config = json_for_html(config.as_deref().unwrap_or("{}"));
-        let html = self.assets.page(language.tag(), &config, settings);
+        let html = self.assets.page(language, &config, settings);
         Answer::page(html, self.assets.policy()).with_header("Set-Cookie", self.passes.issue())
     }
 
@@ -368,7 +368,7 @@ fn page_settings(options: &WebOptions, language: Language, receipt: Option<&str>
         "demo": options.is_demo,
         "receipt": receipt,
     });
-    json_for_html(&settings.to_string())
+    json_for_html(&settings.to_string()).into_owned()
 }
 
 /// Routes that exist under some method.

@@ -3,10 +3,12 @@
 
 use crate::ground::clock::SharedClock;
 use crate::ground::durable;
+use crate::ground::hex::hex;
 use crate::ground::random::SharedRandom;
 use anyhow::{Context, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use std::fmt::Write;
 use std::path::Path;
 
 /// The visitors' cookie.
@@ -16,6 +18,8 @@ const ADMIN_COOKIE: &str = "tubox_admin";
 /// How long a pass is good. A page that was open for longer fetches a new one by itself.
 const LIFE_SECONDS: i64 = 12 * 3600;
 const KEY_BYTES: usize = 32;
+/// Room for a Set-Cookie value.
+const COOKIE_BYTES_USUAL: usize = 192;
 
 pub(super) struct Passes {
     /// Has read the key already; each signature begins with a copy.
@@ -51,7 +55,10 @@ impl Passes {
 
     /// A Set-Cookie value with a fresh pass.
     pub(super) fn issue(&self) -> String {
-        format!("{}; Path=/; HttpOnly; SameSite=Lax{}", self.signed(COOKIE), self.secure())
+        let mut cookie = self.signed(COOKIE);
+        cookie.push_str("; Path=/; HttpOnly; SameSite=Lax");
+        cookie.push_str(self.secure());
+        cookie
     }
 
     /// Whether a Cookie header holds a pass that is still good.
@@ -76,9 +83,12 @@ impl Passes {
 
     fn signed(&self, name: &str) -> String {
         let ends = self.clock.wall_ms() / 1000 + LIFE_SECONDS;
-        let signed = format!("{ends:x}.{:016x}", self.random.u64());
-        let mac = hex(&self.mac(name, &signed).finalize().into_bytes());
-        format!("{name}={signed}.{mac}; Max-Age={LIFE_SECONDS}")
+        let mut cookie = String::with_capacity(COOKIE_BYTES_USUAL);
+        // Writing to a String cannot fail.
+        let _ = write!(cookie, "{name}={ends:x}.{:016x}", self.random.u64());
+        let mac = hex(&self.mac(&[&cookie]).finalize().into_bytes());
+        let _ = write!(cookie, ".{mac}; Max-Age={LIFE_SECONDS}");
+        cookie
     }
 
     fn secure(&self) -> &'static str {
@@ -94,25 +104,20 @@ impl Passes {
     fn is_good(&self, name: &str, value: &str) -> bool {
         let Some((signed, mac)) = value.rsplit_once('.') else { return false };
         let Some(mac) = unhex(mac) else { return false };
-        if self.mac(name, signed).verify_slice(&mac).is_err() {
+        if self.mac(&[name, "=", signed]).verify_slice(&mac).is_err() {
             return false;
         }
         let ends = signed.split('.').next().and_then(|ends| i64::from_str_radix(ends, 16).ok());
         ends.is_some_and(|ends| self.clock.wall_ms() / 1000 < ends)
     }
 
-    fn mac(&self, name: &str, text: &str) -> Hmac<Sha256> {
+    fn mac(&self, parts: &[&str]) -> Hmac<Sha256> {
         let mut mac = self.keyed.clone();
-        for part in [name, "=", text] {
+        for part in parts {
             mac.update(part.as_bytes());
         }
         mac
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

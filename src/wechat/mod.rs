@@ -85,18 +85,13 @@ impl WeChat {
 
     /// The signature for a page at `url` (as the phone sees it, without fragment); `None` while there is no
     /// ticket. Makes no call.
-    pub fn sign(&self, url: &str) -> Option<PageSignature> {
+    pub fn sign(&self, url: impl Into<String>) -> Option<PageSignature> {
+        let url = url.into();
         let ticket = self.credentials.ticket()?;
         let nonce = self.random.text(NONCE_LENGTH, ALPHANUMERIC);
         let timestamp = self.clock.wall_ms() / 1000;
-        let signature = signature::sign(&ticket, &nonce, timestamp, url);
-        Some(PageSignature {
-            app_id: self.app_id.clone(),
-            timestamp,
-            nonce_str: nonce,
-            signature,
-            url: url.to_owned(),
-        })
+        let signature = signature::sign(&ticket, &nonce, timestamp, &url);
+        Some(PageSignature { app_id: self.app_id.clone(), timestamp, nonce_str: nonce, signature, url })
     }
 
     /// Renews what is due; returns how long nothing will be. One thread calls this in a loop and waits at

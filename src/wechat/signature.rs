@@ -1,6 +1,7 @@
 //! The page's signature: SHA-1 over the ticket, a nonce, a time and the page's address (JS-SDK documentation,
 //! appendix 1). Joined as raw text: no percent-encoding, no normalising of the address.
 
+use crate::ground::hex::hex;
 use serde::Serialize;
 use sha1_smol::Sha1;
 
@@ -22,8 +23,13 @@ pub struct PageSignature {
 
 /// The signature over `url` for a ticket, a nonce and a time in seconds.
 pub fn sign(jsapi_ticket: &str, nonce: &str, timestamp_s: i64, url: &str) -> String {
-    let signed = format!("jsapi_ticket={jsapi_ticket}&noncestr={nonce}&timestamp={timestamp_s}&url={url}");
-    Sha1::from(signed).digest().to_string()
+    let timestamp = timestamp_s.to_string();
+    let mut hash = Sha1::new();
+    for part in ["jsapi_ticket=", jsapi_ticket, "&noncestr=", nonce, "&timestamp=", &timestamp, "&url=", url]
+    {
+        hash.update(part.as_bytes());
+    }
+    hex(&hash.digest().bytes())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::album::foreign;
 use crate::album::manifest::Row;
 use crate::album::name;
 use crate::album::watch::Watch;
+use crate::ground::hex::hex;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -222,7 +223,7 @@ fn write(source: &Path, to: &mut File, row: &Row, mut written: impl FnMut(u64)) 
         to.write_all(&buffer[..count]).map_err(|error| NotWritten::Target(target::explain(&error)))?;
         written(count as u64);
     }
-    let is_right = bytes == row.bytes && name::hex(&hash.finalize()) == row.sha256;
+    let is_right = bytes == row.bytes && hex(&hash.finalize()) == row.sha256;
     if is_right { Ok(()) } else { Err(NotWritten::Source(Why::Changed)) }
 }
 

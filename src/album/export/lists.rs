@@ -6,7 +6,7 @@ use super::why::{Blocked, Why};
 use super::{Exported, Problem};
 use crate::album::foreign;
 use crate::album::manifest::{self, MANIFEST_FILE, Row, SUMS_FILE};
-use crate::album::name;
+use crate::ground::hex::hex;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::File;
@@ -142,7 +142,7 @@ impl List {
 
     fn finish(mut self) -> Result<(), Blocked> {
         self.write()?;
-        let (sha256, bytes) = (name::hex(&std::mem::take(&mut self.hash).finalize()), self.bytes);
+        let (sha256, bytes) = (hex(&std::mem::take(&mut self.hash).finalize()), self.bytes);
         let is_this = |file: &File| {
             foreign::forget_cache(file);
             foreign::hash(file, bytes, |_| ()).is_ok_and(|again| again == (sha256.clone(), bytes))

@@ -8,10 +8,10 @@ use super::why::{Blocked, Why};
 use super::{Exported, Problem, survey};
 use crate::album::foreign;
 use crate::album::manifest::{self, MANIFEST_FILE, Row, SUMS_FILE};
-use crate::album::name;
 use crate::album::watch::Watch;
 use crate::album::zip::{DosTime, Entry, ZipWriter};
 use crate::ground::durable;
+use crate::ground::hex::hex;
 use crate::ground::language::Language;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -238,7 +238,7 @@ fn write_and_read_back(
         Err(Broken::Out(error)) => return Err(target::explain(&error)),
     };
     let Hashing { mut file, hash, bytes } = out;
-    let written = (name::hex(&hash.finalize()), bytes);
+    let written = (hex(&hash.finalize()), bytes);
     file.sync_all().and_then(|()| file.rewind()).map_err(|error| target::explain(&error))?;
     foreign::forget_cache(&file);
     let again = foreign::hash(&file, bytes, |_| ()).map_err(|error| target::explain(&error))?;
@@ -278,7 +278,7 @@ mod tests {
         let mut text = manifest::header_line().unwrap();
         for file in ["a.jpg", "b.jpg"] {
             std::fs::write(folder.path().join(DAY).join(file), file).unwrap();
-            let sha256 = name::hex(&Sha256::digest(file));
+            let sha256 = hex(&Sha256::digest(file));
             text += &Row { file: file.into(), sha256, bytes: 5, ..Row::default() }.to_line().unwrap();
         }
         std::fs::write(folder.path().join(DAY).join(MANIFEST_FILE), text).unwrap();

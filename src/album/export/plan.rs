@@ -7,6 +7,7 @@ use crate::album::foreign;
 use crate::album::manifest::{MANIFEST_FILE, Row};
 use crate::album::{day_folders, name};
 use crate::ground::escape::for_log;
+use crate::ground::hex::hex;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -160,7 +161,7 @@ fn name_apart(rows: Vec<Row>) -> Vec<Planned> {
 }
 
 fn distinct(file: &str) -> String {
-    let mark = &name::hex(&Sha256::digest(file))[..8];
+    let mark = &hex(&Sha256::digest(file))[..8];
     match file.rsplit_once('.') {
         Some((stem, extension)) => format!("{stem}~{mark}.{extension}"),
         None => format!("{file}~{mark}"),

@@ -2,6 +2,7 @@
 //! and no secret, so they are open: whoever has no token sees a place to type it.
 
 use super::super::answer::Answer;
+use crate::ground::hex::hex;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
 use rust_embed::RustEmbed;
@@ -70,9 +71,9 @@ impl Pages {
 
 fn hashed_name(name: &str) -> Result<String> {
     let file = AdminFiles::get(name).with_context(|| format!("{name} is not built in"))?;
-    let hex: String = file.metadata.sha256_hash()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&file.metadata.sha256_hash()[..6]);
     let (stem, extension) = name.rsplit_once('.').context("a page file without extension")?;
-    Ok(format!("{stem}.{hex}.{extension}"))
+    Ok(format!("{stem}.{hash}.{extension}"))
 }
 
 #[cfg(test)]
