@@ -183,7 +183,10 @@ fn start(config: &Config, is_demo: bool, clock: SharedClock, random: SharedRando
     let door = InboundDoor::open(
         listener,
         InboundOptions {
-            limits: InboundLimits::default(),
+            limits: InboundLimits {
+                names_inside: Some(crate::web::server::HEADERS_READ),
+                ..InboundLimits::default()
+            },
             upstream: socket,
             trusted_proxies: config.limits.trusted_proxies.clone(),
             reuse: Reuse { ways_max: WAYS_KEPT, not_under: crate::web::server::STREAMS_UNDER },

@@ -10,7 +10,6 @@ use super::visit::{Method, Visit};
 use crate::door::inbound::CLIENT_ADDRESS_HEADER;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
-use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixListener;
@@ -30,8 +29,15 @@ pub const STREAMS_UNDER: &[&str] = &["/admin/"];
 /// A handler's stack: parsing is shallow (JSON stops at 128 levels).
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Room for a page's head.
-const HEAD_BYTES_USUAL: usize = 1024;
+/// Room that a handler keeps for its next answer: a page with its head fits.
+const ANSWER_BYTES_KEPT: usize = 8 * 1024;
+
+/// The header lines that are read here; nothing else need come inside.
+pub const HEADERS_READ: &[&str] =
+    &["Accept", "Accept-Language", "Authorization", "Content-Type", "Cookie", "Origin", IS_DELIBERATE];
+
+/// Scripts of this site set it, forms of other sites cannot.
+const IS_DELIBERATE: &str = "X-Tubox-Admin";
 
 /// The longest body that is read; the door in front has a smaller bound.
 const BODY_BYTES_MAX: u64 = 1 << 20;
@@ -83,9 +89,14 @@ impl WebServer {
 }
 
 fn handle(server: &Server, stopping: &AtomicBool, site: &Site) {
+    let mut out = Vec::new();
     while !stopping.load(Ordering::SeqCst) {
         match server.recv() {
-            Ok(request) => answer(site, request),
+            Ok(request) => {
+                answer(site, request, &mut out);
+                out.clear();
+                out.shrink_to(ANSWER_BYTES_KEPT);
+            }
             Err(_) if stopping.load(Ordering::SeqCst) => return,
             Err(error) => {
                 log::error!("the web server has stopped accepting: {error}");
@@ -95,7 +106,8 @@ fn handle(server: &Server, stopping: &AtomicBool, site: &Site) {
     }
 }
 
-fn answer(site: &Site, mut request: Request) {
+/// `out` is empty, and where the answer is put together.
+fn answer(site: &Site, mut request: Request, out: &mut Vec<u8>) {
     let answer = catch_unwind(AssertUnwindSafe(|| match read_visit(&mut request) {
         Some(visit) => site.answer(&visit),
         None => Answer::refusal(413, "too-large", "请求太大", "the request is too large", Language::Chinese),
@@ -104,17 +116,21 @@ fn answer(site: &Site, mut request: Request) {
         log::error!("a request ended in a panic");
         Answer::refusal(500, "internal", "程序内部错误", "an internal error", Language::Chinese)
     });
-    let head = head_of(&answer, &site.http_date());
+    write_head(&answer, &site.http_date(), out);
     let is_head = *request.method() == tiny_http::Method::Head;
     // The client may have left; that is no fault of ours.
     let _ = match answer.body {
-        _ if is_head => respond(request, head, &[]),
-        Body::Bytes(bytes) => respond(request, head, &bytes),
+        _ if is_head => respond(request, out),
+        // Head and body in one write, so that the door is woken once.
+        Body::Bytes(bytes) => {
+            out.extend_from_slice(&bytes);
+            respond(request, out)
+        }
         Body::Stream(_, _) if !ends_after(&request) => {
             log::error!("an answer that may end early needs a way of its own: {}", request.url());
             Ok(())
         }
-        Body::Stream(length, write) => respond_with_stream(request, head, length, write),
+        Body::Stream(length, write) => respond_with_stream(request, out, length, write),
     };
 }
 
@@ -126,33 +142,29 @@ fn ends_after(request: &Request) -> bool {
 
 /// tiny_http writes a head line by line, and counts bytes in a machine word although a zip may be longer than a word
 /// tells on 32-bit machines. So the head is made here; the door in front reads it and frames the answer anew.
-fn head_of(answer: &Answer, date: &str) -> Vec<u8> {
+fn write_head(answer: &Answer, date: &str, out: &mut Vec<u8>) {
     let reason = StatusCode(answer.status).default_reason_phrase();
     let length = answer.body.length();
-    let mut head = String::with_capacity(HEAD_BYTES_USUAL);
-    // Writing to a String cannot fail.
+    // Writing to a Vec cannot fail.
     let _ =
-        write!(head, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n", answer.status);
+        write!(out, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\nContent-Length: {length}\r\n", answer.status);
     for (name, value) in &answer.headers {
         for part in [*name, ": ", value, "\r\n"] {
-            head.push_str(part);
+            out.extend_from_slice(part.as_bytes());
         }
     }
-    head.push_str("\r\n");
-    head.into_bytes()
+    out.extend_from_slice(b"\r\n");
 }
 
-/// Head and body in one write, so that the door is woken once.
-fn respond(request: Request, mut head: Vec<u8>, body: &[u8]) -> io::Result<()> {
-    head.extend_from_slice(body);
+fn respond(request: Request, out: &[u8]) -> io::Result<()> {
     let mut writer = request.into_writer();
-    writer.write_all(&head)?;
+    writer.write_all(out)?;
     writer.flush()
 }
 
-fn respond_with_stream(request: Request, head: Vec<u8>, length: u64, write: WriteBody) -> io::Result<()> {
+fn respond_with_stream(request: Request, head: &[u8], length: u64, write: WriteBody) -> io::Result<()> {
     let mut writer = request.into_writer();
-    writer.write_all(&head)?;
+    writer.write_all(head)?;
     let mut body = Counted { writer: &mut *writer, left: length };
     let written = catch_unwind(AssertUnwindSafe(|| write(&mut body)));
     let left = body.left;
@@ -198,13 +210,11 @@ impl Write for Counted<'_> {
 /// `None` when the body is longer than any submission can be.
 fn read_visit(request: &mut Request) -> Option<Visit> {
     let header = |name: &'static str| {
-        request
-            .headers()
-            .iter()
-            .find(|header| header.field.equiv(name))
-            .map(|header| header.value.as_str().to_owned())
+        let line = request.headers().iter().find(|header| header.field.equiv(name));
+        line.map(|header| header.value.as_str())
     };
-    let language = Language::from_accept_language(&header("Accept-Language").unwrap_or_default());
+    let owned = |name: &'static str| header(name).map(str::to_owned);
+    let language = Language::from_accept_language(header("Accept-Language").unwrap_or_default());
     let client = header(CLIENT_ADDRESS_HEADER).and_then(|text| text.parse().ok());
     let mut visit = Visit {
         method: match request.method() {
@@ -215,12 +225,12 @@ fn read_visit(request: &mut Request) -> Option<Visit> {
         target: request.url().to_owned(),
         client: client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         language,
-        cookie: header("Cookie"),
-        content_type: header("Content-Type"),
-        origin: header("Origin"),
-        accept: header("Accept"),
-        authorization: header("Authorization"),
-        is_deliberate: header("X-Tubox-Admin").is_some(),
+        cookie: owned("Cookie"),
+        content_type: owned("Content-Type"),
+        origin: owned("Origin"),
+        accept: owned("Accept"),
+        authorization: owned("Authorization"),
+        is_deliberate: header(IS_DELIBERATE).is_some(),
         body: Vec::new(),
     };
     if request.body_length().is_some_and(|length| length > 0) {

@@ -57,7 +57,8 @@ pub fn parse_answer(bytes: &[u8], to_head: bool) -> Result<Option<AnswerHead>, B
     if !(200..=599).contains(&status) {
         return Err(BadAnswer("status out of range"));
     }
-    let mut lines = Vec::with_capacity(head_bytes + FRAMING_BYTES);
+    // Mostly the body is here too, and goes out behind them.
+    let mut lines = Vec::with_capacity(bytes.len() + FRAMING_BYTES);
     // Writing to a Vec cannot fail.
     let _ = write!(lines, "HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or_default());
     let mut length = None;

@@ -69,8 +69,9 @@ pub struct ParsedHead {
 }
 
 impl ParsedHead {
-    /// The head as it goes inside, for a body of `body_bytes` from `client`. `ends`: no other request follows.
-    pub fn render(&self, client: std::net::IpAddr, body_bytes: usize, ends: bool) -> Vec<u8> {
+    /// Writes the head onto `head` as it goes inside, for a body of `body_bytes` from `client`. `ends`: no other request
+    /// follows.
+    pub fn render(&self, client: std::net::IpAddr, body_bytes: usize, ends: bool, head: &mut Vec<u8>) {
         let method = match self.method {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -82,13 +83,16 @@ impl ParsedHead {
         };
         // `Connection: close` makes tiny_http let go of its connection thread without waiting for our end.
         let connection = if ends { "Connection: close\r\n" } else { "" };
-        let room = LINES_BYTES_BESIDE_TARGET + self.target.len() + self.header_lines.len() + body_bytes;
-        let mut head = Vec::with_capacity(room);
+        head.reserve(LINES_BYTES_BESIDE_TARGET + self.target.len() + self.header_lines.len() + body_bytes);
         // Writing to a Vec cannot fail.
         let _ = write!(head, "{method} {} HTTP/1.1\r\n{connection}", self.target);
         head.extend_from_slice(&self.header_lines);
-        let _ = write!(head, "{CLIENT_ADDRESS_HEADER}: {client}\r\nContent-Length: {body_bytes}\r\n\r\n");
-        head
+        let _ = write!(head, "{CLIENT_ADDRESS_HEADER}: {client}\r\n");
+        // Without a length there is no body, and tiny_http takes each line apart for some thousand instructions.
+        if body_bytes > 0 {
+            let _ = write!(head, "Content-Length: {body_bytes}\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
     }
 }
 
@@ -121,7 +125,7 @@ pub fn parse_head(bytes: &[u8], limits: &InboundLimits) -> Result<Option<ParsedH
     if end.is_none() {
         return Ok(None);
     }
-    let fields = Fields::parse(&seen[line_end + 2..], limits.headers_max)?;
+    let fields = Fields::parse(&seen[line_end + 2..], limits)?;
     Ok(Some(ParsedHead {
         head_bytes: skipped + seen.len(),
         method,
@@ -210,11 +214,13 @@ struct Fields<'h> {
     close: bool,
     keep_alive: bool,
     forwarded_for: String,
+    names_inside: Option<&'static [&'static str]>,
     lines: Vec<u8>,
 }
 
 impl<'h> Fields<'h> {
-    fn parse(block: &'h [u8], headers_max: usize) -> Result<Fields<'h>, Refusal> {
+    fn parse(block: &'h [u8], limits: &InboundLimits) -> Result<Fields<'h>, Refusal> {
+        let headers_max = limits.headers_max;
         let lines = block.iter().filter(|byte| **byte == b'\n').count();
         let (mut few, mut many) = ([httparse::EMPTY_HEADER; HEADERS_USUAL], Vec::new());
         let headers = if lines.min(headers_max) <= HEADERS_USUAL {
@@ -228,7 +234,7 @@ impl<'h> Fields<'h> {
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HEAD),
             _ => return Err(Refusal::malformed("malformed header line")),
         };
-        let mut fields = Fields { lines: Vec::with_capacity(block.len()), ..Fields::default() };
+        let mut fields = Fields { names_inside: limits.names_inside, ..Fields::default() };
         for header in headers {
             fields.take(header.name, header.value)?;
         }
@@ -272,6 +278,10 @@ impl<'h> Fields<'h> {
     /// tiny_http hangs up without a word on a byte beyond ASCII. In a value such bytes are legal and do happen
     /// (cookies that some other page of the domain has set), so they cost their meaning, not the request.
     fn hand_on(&mut self, name: &str, value: &[u8]) {
+        if self.names_inside.is_some_and(|names| !names.iter().any(|known| name.eq_ignore_ascii_case(known)))
+        {
+            return;
+        }
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
         self.lines.extend(value.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }));

@@ -10,7 +10,7 @@ use super::head::{Method, ParsedHead, RequestBody, may_decide, parse_head};
 use super::paced::{Line, Paced, read_onto};
 use super::refusal::Refusal;
 use super::roster::Seat;
-use super::ways::KeptWays;
+use super::ways::{KeptWays, Way};
 use crate::door::relay::{CopyBounds, CopyEnd, copy_bounded, is_time_limit};
 use crate::ground::clock::Deadline;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -96,7 +96,9 @@ impl Drop for LargeBody<'_> {
 
 /// A way inside, with a request on it.
 struct Inside<'h> {
-    stream: Arc<Line<UnixStream>>,
+    line: Arc<Line<UnixStream>>,
+    /// The way's.
+    buffer: Vec<u8>,
     seat: &'h Seat,
     /// Whether it ends with this request's answer.
     ends: bool,
@@ -105,14 +107,14 @@ struct Inside<'h> {
 
 impl Inside<'_> {
     fn paced(&self, deadline: Deadline, stall: Duration) -> Paced<'_, UnixStream> {
-        Paced { line: &self.stream, deadline, stall }
+        Paced { line: &self.line, deadline, stall }
     }
 
     /// The answer was read to its end: the way can be used again, unless its seat was cut, and it with it.
-    fn give_back(self, kept: &KeptWays) {
+    fn give_back(self, buffer: Vec<u8>, kept: &KeptWays) {
         self.seat.detach();
         if !self.ends && !self.seat.is_cut() {
-            kept.put(Arc::clone(&self.stream));
+            kept.put(Way { line: Arc::clone(&self.line), buffer });
         }
     }
 }
@@ -317,26 +319,28 @@ impl<'h> Visit<'h> {
         let limits = &self.house.limits;
         let share = self.claim(&self.house.ways_inside, 1, limits.upstream_within, Seat::is_inside)?;
         let kept = &self.house.kept_ways;
-        let stream = kept.take().map_or_else(|| self.make_way(), Ok).map_err(|error| {
+        let way = kept.take().map_or_else(|| self.make_way(), Ok).map_err(|error| {
             self.house.report(format_args!("could not reach the web room: {error}"));
             Parting::Refused(Refusal::UNREACHABLE)
         })?;
-        let inside = Inside { stream, seat: self.seat, ends: kept.ends_after(&head.target), _share: share };
-        if !self.seat.attach(&inside.stream) {
+        let (line, buffer, ends) = (way.line, way.buffer, kept.ends_after(&head.target));
+        let mut inside = Inside { line, buffer, seat: self.seat, ends, _share: share };
+        if !self.seat.attach(&inside.line) {
             return Err(Parting::Left);
         }
         let client = client_address(self.peer, &head.forwarded_for, &self.house.trusted_proxies);
-        let mut message = head.render(client, body.len(), inside.ends);
+        head.render(client, body.len(), ends, &mut inside.buffer);
         let together = if body.len() <= PIECE_BYTES { body.len() } else { 0 };
-        message.extend_from_slice(&body[..together]);
+        inside.buffer.extend_from_slice(&body[..together]);
         let mut sink = inside.paced(Deadline::after(limits.upstream_within), limits.write_stall);
         // A write that fails may still have been answered (the web room need not read a body that it refuses).
-        let _ = sink.write_all(&message).and_then(|()| sink.write_all(&body[together..]));
+        let _ = sink.write_all(&inside.buffer).and_then(|()| sink.write_all(&body[together..]));
+        inside.buffer.clear();
         Ok(inside)
     }
 
     /// A new way inside; tried when it is to be kept.
-    fn make_way(&self) -> io::Result<Arc<Line<UnixStream>>> {
+    fn make_way(&self) -> io::Result<Way> {
         let kept = &self.house.kept_ways;
         if !kept.are_tried() {
             return self.connect();
@@ -345,35 +349,38 @@ impl<'h> Visit<'h> {
         let _maker = kept.maker(self.house.limits.upstream_within).ok_or_else(busy)?;
         let way = self.connect()?;
         let (deadline, stall) = (Deadline::after(self.house.limits.upstream_within), CONNECT_WITHIN);
-        let mut paced = Paced { line: &way, deadline, stall };
+        let mut paced = Paced { line: &way.line, deadline, stall };
         paced.write_all(TRIAL)?;
-        match read_answer_head(&mut paced, true) {
-            Ok((_, rest)) if rest.is_empty() => Ok(way),
+        let mut received = Vec::new();
+        match read_answer_head(&mut paced, true, &mut received) {
+            Ok(_) if received.is_empty() => Ok(way),
             _ => Err(io::Error::other("it does not answer")),
         }
     }
 
-    fn connect(&self) -> io::Result<Arc<Line<UnixStream>>> {
+    fn connect(&self) -> io::Result<Way> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         if self.house.is_short_of_descriptors(socket.as_raw_fd()) {
             return Err(io::Error::other("too few file descriptors are left; raise the limit of open files"));
         }
         socket.set_write_timeout(Some(CONNECT_WITHIN))?;
         socket.connect(&SockAddr::unix(&self.house.upstream)?)?;
-        Ok(Arc::new(Line::new(UnixStream::from(std::os::fd::OwnedFd::from(socket)))))
+        Ok(UnixStream::from(std::os::fd::OwnedFd::from(socket)).into())
     }
 
     /// Reads the answer and passes it to the client; whether the connection can be used again.
-    fn pass_back(&mut self, inside: Inside<'h>, head: &ParsedHead, keep: bool) -> Result<bool, Parting> {
+    fn pass_back(&mut self, mut inside: Inside<'h>, head: &ParsedHead, keep: bool) -> Result<bool, Parting> {
         let upstream_within = self.house.limits.upstream_within;
+        let mut received = std::mem::take(&mut inside.buffer);
         let mut source = inside.paced(Deadline::after(upstream_within), upstream_within);
-        let (answer, received) = read_answer_head(&mut source, self.head_only).map_err(Parting::Refused)?;
+        let answer =
+            read_answer_head(&mut source, self.head_only, &mut received).map_err(Parting::Refused)?;
         let keep = keep && answer.tells_its_end() && !self.house.stop.asked();
         let framing = answer.body;
         let out = answer.render(keep, head.http_1_0);
         match framing {
             AnswerBody::None => {
-                inside.give_back(&self.house.kept_ways);
+                inside.give_back(received, &self.house.kept_ways);
                 self.send(&out, self.answer_deadline(0)).map_err(|_| Parting::Broken)?;
             }
             AnswerBody::Length(length) => self.pass_counted(inside, out, received, length)?,
@@ -411,7 +418,7 @@ impl<'h> Visit<'h> {
         }
         if rest == 0 {
             if is_exact {
-                inside.give_back(&self.house.kept_ways);
+                inside.give_back(received, &self.house.kept_ways);
             } else {
                 drop(inside);
             }
@@ -492,23 +499,23 @@ fn copy_aside(source: &mut impl Read, sink: &mut impl Write, bounds: CopyBounds)
     copy_bounded(source, sink, bounds)
 }
 
-/// The head of the answer and what came with it.
+/// The head of the answer; what came with it is left in `received`, which was empty.
 fn read_answer_head(
     source: &mut Paced<'_, UnixStream>,
     to_head: bool,
-) -> Result<(AnswerHead, Vec<u8>), Refusal> {
-    let mut received = Vec::new();
+    received: &mut Vec<u8>,
+) -> Result<AnswerHead, Refusal> {
     loop {
-        match read_onto::<ANSWER_READ_BYTES>(source, &mut received, ANSWER_READ_BYTES) {
+        match read_onto::<ANSWER_READ_BYTES>(source, received, ANSWER_READ_BYTES) {
             Ok(0) => return Err(Refusal::BAD_ANSWER),
             Ok(_) => {}
             Err(error) => return Err(refusal_for_answer(&error)),
         }
-        match parse_answer(&received, to_head) {
+        match parse_answer(received, to_head) {
             Ok(None) => {}
             Ok(Some(answer)) => {
                 received.drain(..answer.head_bytes);
-                return Ok((answer, received));
+                return Ok(answer);
             }
             Err(bad) => {
                 log::debug!("could not use an answer of the web room: {}", bad.0);

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Kept when no client is there any more, so that one who comes for a single request finds a way.
 const WAYS_FOR_NEWCOMERS: usize = 2;
 
+/// Room that stays with a way: for an ordinary request and its answer.
+const BUFFER_BYTES_KEPT: usize = 8 * 1024;
+
 /// Whether and where ways are used again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reuse {
@@ -27,10 +30,24 @@ pub struct Reuse {
     pub not_under: &'static [&'static str],
 }
 
+/// A way inside.
+pub(super) struct Way {
+    pub(super) line: Arc<Line<UnixStream>>,
+    /// Where a request is put together and its answer read; it stays with the way, because asking for memory with every
+    /// request, next to a hundred threads that ask too, costs more than the request.
+    pub(super) buffer: Vec<u8>,
+}
+
+impl From<UnixStream> for Way {
+    fn from(stream: UnixStream) -> Way {
+        Way { line: Arc::new(Line::new(stream)), buffer: Vec::new() }
+    }
+}
+
 /// The ways that nobody uses at the moment.
 pub(super) struct KeptWays {
     reuse: Reuse,
-    idle: Mutex<Vec<Arc<Line<UnixStream>>>>,
+    idle: Mutex<Vec<Way>>,
     makers: Allowance,
 }
 
@@ -50,17 +67,19 @@ impl KeptWays {
     }
 
     /// A way that is open and silent.
-    pub(super) fn take(&self) -> Option<Arc<Line<UnixStream>>> {
+    pub(super) fn take(&self) -> Option<Way> {
         loop {
             let way = self.idle().pop()?;
-            if is_silent(&way) {
+            if is_silent(&way.line) {
                 return Some(way);
             }
         }
     }
 
     /// Takes a way back whose last answer was read to its end.
-    pub(super) fn put(&self, way: Arc<Line<UnixStream>>) {
+    pub(super) fn put(&self, mut way: Way) {
+        way.buffer.clear();
+        way.buffer.shrink_to(BUFFER_BYTES_KEPT);
         let mut idle = self.idle();
         if idle.len() < self.reuse.ways_max {
             idle.push(way);
@@ -85,7 +104,7 @@ impl KeptWays {
         self.idle().clear();
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Arc<Line<UnixStream>>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Way>> {
         self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -108,7 +127,7 @@ mod tests {
         let pairs: Vec<_> = (0..3).map(|_| UnixStream::pair().unwrap()).collect();
         let mut others = Vec::new();
         for (way, other) in pairs {
-            kept.put(Arc::new(Line::new(way)));
+            kept.put(way.into());
             others.push(other);
         }
         // The third was let go.
@@ -123,7 +142,7 @@ mod tests {
     fn when_the_crowd_goes_its_ways_go() {
         let kept = KeptWays::new(Reuse { ways_max: 9, not_under: &[] });
         let (ways, others): (Vec<_>, Vec<_>) = (0..5).map(|_| UnixStream::pair().unwrap()).unzip();
-        ways.into_iter().for_each(|way| kept.put(Arc::new(Line::new(way))));
+        ways.into_iter().for_each(|way| kept.put(way.into()));
         let ended = || others.iter().filter(|other| !is_silent(other)).count();
         for (clients, expected) in [(9, 0), (4, 1), (1, 5 - WAYS_FOR_NEWCOMERS), (0, 5 - WAYS_FOR_NEWCOMERS)]
         {
@@ -138,7 +157,7 @@ mod tests {
     fn without_reuse_every_way_ends() {
         let kept = KeptWays::new(Reuse::default());
         let (way, _other) = UnixStream::pair().unwrap();
-        kept.put(Arc::new(Line::new(way)));
+        kept.put(way.into());
         assert!(kept.ends_after("/") && !kept.are_tried() && kept.take().is_none());
     }
 }
