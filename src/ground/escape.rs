@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// `text` on one line without control characters, cut to `length_max` characters: fit for a log line. No
 /// terminal escape and no forged second line survives.
 pub fn for_log(text: &str, length_max: usize) -> String {
-    let mut clean = String::new();
+    let mut clean = String::with_capacity(text.len().min(4 * length_max));
     for (index, character) in text.chars().enumerate() {
         if index == length_max {
             clean.push('…');

@@ -5,10 +5,14 @@
 use super::clock::{SharedClock, rfc3339_utc};
 use super::escape::for_log;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::fmt::Write as _;
 use std::io::Write;
 
 /// The longest line that is written, in characters.
 const LINE_LENGTH_MAX: usize = 2000;
+
+/// Room for an ordinary line.
+const LINE_BYTES_USUAL: usize = 128;
 
 /// How a line begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,10 @@ impl Log for StderrLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = for_log(&record.args().to_string(), LINE_LENGTH_MAX);
+        let mut text = String::with_capacity(LINE_BYTES_USUAL);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}", record.args());
+        let text = for_log(&text, LINE_LENGTH_MAX);
         let line = match self.style {
             LineStyle::Journal => format!("<{}>{text}\n", priority(record.level())),
             LineStyle::Terminal => {

@@ -209,7 +209,8 @@ impl Queue {
     }
 
     fn commit_batch(&self, batch: Vec<Submission>) -> Vec<Result<Accepted, Refused>> {
-        let mut plan = Plan::default();
+        let free_bytes = durable::free_bytes(&self.options.data_dir).unwrap_or(u64::MAX);
+        let mut plan = Plan { now: self.now(), free_bytes, ..Plan::default() };
         let answers: Vec<_> = batch.into_iter().map(|submission| self.plan(&mut plan, submission)).collect();
         if plan.entries.is_empty() {
             return answers;
@@ -253,7 +254,7 @@ impl Queue {
             .ids
             .iter()
             .zip(known)
-            .map(|(id, stored)| stored.or_else(|| plan.receipt_of.get(id).cloned()))
+            .map(|(id, stored)| stored.or_else(|| plan.receipt_of(id)))
             .collect();
         if let Some(Some(first)) = known.first()
             && known.iter().all(|receipt| receipt.as_ref() == Some(first))
@@ -264,22 +265,21 @@ impl Queue {
         if waiting + plan.new_ids + new_ids as u64 > self.options.waiting_max {
             return Err(Refused::Full(waiting));
         }
-        let free = durable::free_bytes(&self.options.data_dir).unwrap_or(u64::MAX);
-        if free < self.options.reserve_bytes {
+        if plan.free_bytes < self.options.reserve_bytes {
             return Err(Refused::NoRoom);
         }
         let receipt = self.options.random.text(RECEIPT_LENGTH, READABLE);
         for id in &submission.ids {
-            plan.receipt_of.entry(id.clone()).or_insert_with(|| receipt.clone());
+            plan.entry_of.entry(id.clone()).or_insert(plan.entries.len());
         }
         plan.new_ids += new_ids as u64;
-        let now = self.now();
-        let moment = Moment { boot_id: now.boot_id, monotonic_ms: store::ms(now.monotonic) };
+        let now = &plan.now;
+        let moment = || Moment { boot_id: now.boot_id.clone(), monotonic_ms: store::ms(now.monotonic) };
         let entry = Entry {
             receipt: receipt.clone(),
             submitted_ms: now.wall_ms,
             clock_trusted: now.wall_is_sure,
-            moment: (!now.wall_is_sure).then_some(moment),
+            moment: (!now.wall_is_sure).then(moment),
             submission,
         };
         plan.entries.push(entry);
@@ -549,9 +549,18 @@ impl Drop for Inner {
 /// What one batch is going to write.
 #[derive(Default)]
 struct Plan {
+    now: Now,
+    free_bytes: u64,
     entries: Vec<Entry>,
-    receipt_of: HashMap<MediaId, String>,
+    /// Under which entry an id comes first.
+    entry_of: HashMap<MediaId, usize>,
     new_ids: u64,
+}
+
+impl Plan {
+    fn receipt_of(&self, id: &MediaId) -> Option<String> {
+        Some(self.entries.get(*self.entry_of.get(id)?)?.receipt.clone())
+    }
 }
 
 #[cfg(test)]

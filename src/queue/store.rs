@@ -31,7 +31,7 @@ use std::time::Duration;
 const FORMAT: u32 = 1;
 
 /// sled's default of 1 GB is for servers.
-const CACHE_BYTES: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 2 << 20;
 
 /// Entries of `ready` and `later` that status looks through for the oldest deadline.
 const LATER_SCAN_MAX: usize = 10_000;
@@ -210,20 +210,18 @@ impl Store {
     /// Takes an entry of the journal; what is known of it already stays as it is.
     pub fn insert(&mut self, entry: &Entry) -> Result<()> {
         self.is_dirty = true;
-        if !self.receipts.contains_key(&entry.receipt)? {
-            self.receipts.insert(&entry.receipt, serde_json::to_vec(entry)?)?;
-            self.expiry.insert(timed_key(entry.submitted_ms, entry.receipt.as_bytes()), &[])?;
-        }
+        // A receipt that is known already is the same entry.
+        self.receipts.insert(&entry.receipt, serde_json::to_vec(entry)?)?;
+        self.expiry.insert(timed_key(entry.submitted_ms, entry.receipt.as_bytes()), &[])?;
         for id in &entry.submission.ids {
-            if self.jobs.contains_key(id.as_str())? {
-                continue;
-            }
             let state = JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 };
             let (receipt, submitted_ms) = (entry.receipt.clone(), entry.submitted_ms);
             let job = Job { receipt, submitted_ms, unsure: !entry.clock_trusted, state };
-            self.put_job(id, &job)?;
-            self.put_ready(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
-            self.counts.waiting += 1;
+            let value = serde_json::to_vec(&job)?;
+            if self.jobs.compare_and_swap(id.as_str(), None as Option<&[u8]>, Some(value))?.is_ok() {
+                self.put_ready(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
+                self.counts.waiting += 1;
+            }
         }
         Ok(())
     }
@@ -532,6 +530,7 @@ impl Store {
 }
 
 /// The clocks at one moment.
+#[derive(Default)]
 pub(super) struct Now {
     pub monotonic: Duration,
     pub boot_id: String,

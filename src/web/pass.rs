@@ -18,6 +18,8 @@ const ADMIN_COOKIE: &str = "tubox_admin";
 /// How long a pass is good. A page that was open for longer fetches a new one by itself.
 const LIFE_SECONDS: i64 = 12 * 3600;
 const KEY_BYTES: usize = 32;
+/// A signature: SHA-256 has so many.
+const MAC_BYTES: usize = 32;
 /// Room for a Set-Cookie value.
 const COOKIE_BYTES_USUAL: usize = 192;
 
@@ -120,10 +122,16 @@ impl Passes {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    is_hex.then(|| (0..text.len()).step_by(2).filter_map(byte).collect())
+fn unhex(text: &str) -> Option<[u8; MAC_BYTES]> {
+    if text.len() != 2 * MAC_BYTES {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = [0; MAC_BYTES];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(digits[0])? << 4 | digit(digits[1])?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ fn read_ids(ids: Option<&Value>, ids_max: usize) -> Result<Vec<MediaId>, Refusal
     for (index, id) in ids.iter().enumerate() {
         let text = id.as_str().ok_or(Refusal::IdNotText(index + 1))?;
         let id = MediaId::parse(text).map_err(|why| Refusal::BadId(index + 1, for_log(text, 40), why))?;
-        if seen.insert(id.clone()) {
+        if seen.insert(text) {
             parsed.push(id);
         }
     }

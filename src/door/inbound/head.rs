@@ -234,7 +234,11 @@ impl<'h> Fields<'h> {
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HEAD),
             _ => return Err(Refusal::malformed("malformed header line")),
         };
-        let mut fields = Fields { names_inside: limits.names_inside, ..Fields::default() };
+        let mut fields = Fields {
+            names_inside: limits.names_inside,
+            lines: Vec::with_capacity(block.len()),
+            ..Fields::default()
+        };
         for header in headers {
             fields.take(header.name, header.value)?;
         }
