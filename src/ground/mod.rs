@@ -11,6 +11,7 @@ pub mod hex;
 pub mod language;
 pub mod logging;
 pub mod media_id;
+pub mod packed;
 pub mod random;
 pub mod size;
 pub mod stop;

@@ -6,6 +6,7 @@ use super::route::Route;
 use super::wire::{Answer, Framing, NoRequest, Request, close_politely, read_request};
 use super::world::World;
 use super::{api_routes, control_routes};
+use crate::ground::packed::Packed;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The `wx` object for browsers.
-const SCRIPT: &str = include_str!("../../assets/simulator/jweixin.js");
+const SCRIPT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/assets/simulator/jweixin.js"));
 /// Debug builds parse JSON with deep frames; this is ample and only reserved, not used.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -158,7 +159,8 @@ fn script(request: &Request, world: &World) -> Answer {
         world.violation(Route::Script, &format!("method {} is not known", request.method));
         return Answer::empty(405);
     }
-    let mut answer = Answer::new(200, "application/javascript; charset=utf-8", SCRIPT);
+    let mut answer =
+        Answer::new(200, "application/javascript; charset=utf-8", Packed(SCRIPT.into()).unpacked());
     answer.set_header("Cache-Control", "no-store");
     answer.set_header("X-Content-Type-Options", "nosniff");
     answer

@@ -3,7 +3,9 @@
 //! its first byte in either case, so that whoever gets less knows that it is not whole.
 
 use crate::ground::language::Language;
-use serde_json::{Value, json};
+use crate::ground::packed::Packed;
+use serde::Serialize;
+use serde_json::json;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
@@ -72,13 +74,10 @@ impl Answer {
     }
 
     /// JSON.
-    pub fn json(status: u16, value: &Value) -> Answer {
-        Answer::new(
-            status,
-            "application/json; charset=utf-8",
-            NO_CONTENT_POLICY,
-            value.to_string().into_bytes(),
-        )
+    pub fn json(status: u16, value: &impl Serialize) -> Answer {
+        // What is told here are texts and numbers, and those can be written.
+        let bytes = serde_json::to_vec(value).unwrap_or_default();
+        Answer::new(status, "application/json; charset=utf-8", NO_CONTENT_POLICY, bytes)
     }
 
     /// A refusal as the contract has it: rc 1 and a message in the visitor's language; `code` is for scripts.
@@ -120,9 +119,16 @@ impl Answer {
     }
 
     /// A file whose name changes with its content, so it may be kept for ever.
-    pub fn asset(bytes: Cow<'static, [u8]>, content_type: &'static str) -> Answer {
-        Answer::new(200, content_type, NO_CONTENT_POLICY, bytes)
+    pub fn asset(file: Packed, content_type: &'static str, takes_deflate: bool) -> Answer {
+        let answer = if takes_deflate {
+            Answer::new(200, content_type, NO_CONTENT_POLICY, file.0)
+                .with_header("Content-Encoding", "deflate")
+        } else {
+            Answer::new(200, content_type, NO_CONTENT_POLICY, file.unpacked())
+        };
+        answer
             .with_header("Cache-Control", "public, max-age=31536000, immutable")
+            .with_header("Vary", "Accept-Encoding")
     }
 
     /// A small picture.

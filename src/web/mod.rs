@@ -37,6 +37,7 @@ use anyhow::Result;
 use asset::PageAssets;
 use pass::Passes;
 use rate::Rates;
+use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -151,7 +152,9 @@ impl Site {
             (path, Method::Get) if path.starts_with("/receipt/") => {
                 self.receipt(visit, &path["/receipt/".len()..])
             }
-            (path, Method::Get) if path.starts_with("/assets/") => self.asset(&path["/assets/".len()..]),
+            (path, Method::Get) if path.starts_with("/assets/") => {
+                self.asset(visit, &path["/assets/".len()..])
+            }
             ("/metrics", _) => self.admin.answer(visit, &self.passes),
             (path, _) if path == "/admin" || path.starts_with("/admin/") => {
                 self.admin.answer(visit, &self.passes)
@@ -263,9 +266,9 @@ impl Site {
         }
     }
 
-    fn asset(&self, name: &str) -> Answer {
+    fn asset(&self, visit: &Visit, name: &str) -> Answer {
         match self.assets.get(name) {
-            Some(asset) => Answer::asset(asset.bytes, asset.content_type),
+            Some(asset) => Answer::asset(asset.file, asset.content_type, visit.takes_deflate),
             None => {
                 Answer::refusal(404, "not-found", "没有这个文件", "there is no such file", Language::English)
             }
@@ -318,7 +321,7 @@ impl Site {
         let refusal = match self.take(visit) {
             Ok(receipt) => {
                 let msg = if visit.language == Language::Chinese { "上传成功" } else { "uploaded" };
-                return Answer::json(200, &json!({"rc": 0, "msg": msg, "receipt": receipt}));
+                return Answer::json(200, &Taken { rc: 0, msg, receipt: &receipt });
             }
             Err(refusal) => refusal,
         };
@@ -354,6 +357,14 @@ impl Site {
         log::info!("took {} new ids from {}, receipt {}", accepted.new_ids, visit.client, accepted.receipt);
         Ok(accepted.receipt)
     }
+}
+
+/// The answer to a submission that was taken.
+#[derive(Serialize)]
+struct Taken<'t> {
+    rc: u8,
+    msg: &'t str,
+    receipt: &'t str,
 }
 
 /// What the page's script has to know, fit for a script element.

@@ -6,7 +6,7 @@
 
 use super::Site;
 use super::answer::{Answer, Body, WriteBody};
-use super::visit::{Method, Visit};
+use super::visit::{Method, Visit, takes_deflate};
 use crate::door::inbound::CLIENT_ADDRESS_HEADER;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
@@ -33,8 +33,16 @@ const STACK_BYTES: usize = 512 * 1024;
 const ANSWER_BYTES_KEPT: usize = 8 * 1024;
 
 /// The header lines that are read here; nothing else need come inside.
-pub const HEADERS_READ: &[&str] =
-    &["Accept", "Accept-Language", "Authorization", "Content-Type", "Cookie", "Origin", IS_DELIBERATE];
+pub const HEADERS_READ: &[&str] = &[
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Authorization",
+    "Content-Type",
+    "Cookie",
+    "Origin",
+    IS_DELIBERATE,
+];
 
 /// Scripts of this site set it, forms of other sites cannot.
 const IS_DELIBERATE: &str = "X-Tubox-Admin";
@@ -230,10 +238,12 @@ fn read_visit(request: &mut Request) -> Option<Visit> {
         origin: owned("Origin"),
         accept: owned("Accept"),
         authorization: owned("Authorization"),
+        takes_deflate: header("Accept-Encoding").is_some_and(takes_deflate),
         is_deliberate: header(IS_DELIBERATE).is_some(),
         body: Vec::new(),
     };
-    if request.body_length().is_some_and(|length| length > 0) {
+    if let Some(length) = request.body_length().filter(|length| *length > 0) {
+        visit.body.reserve_exact(length.min(BODY_BYTES_MAX as usize));
         request.as_reader().take(BODY_BYTES_MAX + 1).read_to_end(&mut visit.body).ok()?;
     }
     (visit.body.len() as u64 <= BODY_BYTES_MAX).then_some(visit)

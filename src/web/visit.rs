@@ -35,6 +35,8 @@ pub struct Visit {
     pub accept: Option<String>,
     /// Authorization header.
     pub authorization: Option<String>,
+    /// Whether a zlib stream is welcome where its content is asked for.
+    pub takes_deflate: bool,
     /// Whether `X-Tubox-Admin` is there: scripts of this site set it, forms of other sites cannot.
     pub is_deliberate: bool,
     /// Body; empty when there is none.
@@ -54,6 +56,7 @@ impl Visit {
             origin: None,
             accept: None,
             authorization: None,
+            takes_deflate: false,
             is_deliberate: false,
             body: Vec::new(),
         }
@@ -79,6 +82,16 @@ impl Visit {
     pub fn wants_html(&self) -> bool {
         self.accept.as_deref().is_some_and(|accept| accept.contains("text/html"))
     }
+}
+
+/// Whether an Accept-Encoding header lets `deflate` in (RFC 9110, 12.5.3). Who names it with a weight of zero does not.
+pub(super) fn takes_deflate(accept_encoding: &str) -> bool {
+    accept_encoding.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_deflate = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("deflate"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        is_deflate && weight.is_none_or(|weight| weight > 0.0)
+    })
 }
 
 /// Keys and values of `application/x-www-form-urlencoded` (WHATWG URL §5.1), decoded to bytes.
@@ -112,6 +125,16 @@ fn percent_decode(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packed_files_go_to_those_who_take_them() {
+        for text in ["deflate", "gzip, deflate, br", "gzip;q=1.0, Deflate ; q=0.5"] {
+            assert!(takes_deflate(text), "{text}");
+        }
+        for text in ["", "gzip", "identity", "*", "deflate;q=0", "deflate; q=0.0, gzip", "deflated"] {
+            assert!(!takes_deflate(text), "{text}");
+        }
+    }
 
     #[test]
     fn queries_are_decoded_once() {

@@ -3,6 +3,7 @@
 use crate::program::{PUBLIC_URL, Program, run, sha256sum_check, simulator};
 use serde_json::{Value, json};
 use sha1_smol::Sha1;
+use std::io::Read;
 use tubox::simulator::Route;
 use tubox::simulator::samples::sample_picture;
 
@@ -326,8 +327,17 @@ fn routes_methods_and_headers_are_as_the_contract_has_them() {
     let text = page.text();
     for (prefix, kind) in [("/assets/page.", "text/javascript"), ("/assets/style.", "text/css")] {
         let at = text.find(prefix).unwrap();
-        let asset = program.get(text[at..].split('"').next().unwrap());
-        assert_eq!(asset.status, 200);
+        let address = text[at..].split('"').next().unwrap();
+        let asset = program.get(address);
+        assert_eq!((asset.status, asset.header("Content-Encoding")), (200, None));
+        let packed = program.ask("GET", address, &[("Accept-Encoding", "gzip, deflate")], b"");
+        assert_eq!(
+            (packed.header("Content-Encoding"), packed.header("Vary")),
+            (Some("deflate"), Some("Accept-Encoding"))
+        );
+        let mut unpacked = Vec::new();
+        flate2::read::ZlibDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == asset.body && packed.body.len() * 2 < unpacked.len());
         assert!(asset.header("Content-Type").unwrap().starts_with(kind));
         assert!(asset.header("Cache-Control").unwrap().contains("immutable"));
     }

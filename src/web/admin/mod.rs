@@ -98,8 +98,7 @@ impl Admin {
             ("/admin", Method::Get) => return Answer::redirect("/admin/"),
             ("/admin/login", _) => return self.log_in(visit, passes),
             (path, Method::Get) => {
-                let page =
-                    path.strip_prefix("/admin/").and_then(|name| self.pages.answer(name, visit.language));
+                let page = path.strip_prefix("/admin/").and_then(|name| self.pages.answer(name, visit));
                 if let Some(page) = page {
                     return page;
                 }

@@ -2,14 +2,15 @@
 //! and no secret, so they are open: whoever has no token sees a place to type it.
 
 use super::super::answer::Answer;
+use super::super::visit::Visit;
 use crate::ground::hex::hex;
-use crate::ground::language::Language;
+use crate::ground::packed::Packed;
 use anyhow::{Context, Result};
 use rust_embed::RustEmbed;
 use std::collections::HashMap;
 
 #[derive(RustEmbed)]
-#[folder = "assets/admin"]
+#[folder = "$OUT_DIR/assets/admin"]
 struct AdminFiles;
 
 /// Everything from this box, nothing from elsewhere. `data:` is the empty icon, which saves a request.
@@ -49,8 +50,8 @@ impl Pages {
         let mut templates = HashMap::new();
         for (address, name) in PAGES {
             let file = AdminFiles::get(name).with_context(|| format!("{name} is not built in"))?;
-            let mut template =
-                String::from_utf8(file.data.into_owned()).with_context(|| format!("{name} is not UTF-8"))?;
+            let mut template = String::from_utf8(Packed(file.data).unpacked())
+                .with_context(|| format!("{name} is not UTF-8"))?;
             for (placeholder, to) in &addresses {
                 template = template.replace(placeholder, to);
             }
@@ -60,12 +61,12 @@ impl Pages {
     }
 
     /// What is open to everybody: a page or a file of it, by its name below `/admin/`.
-    pub(super) fn answer(&self, name: &str, language: Language) -> Option<Answer> {
+    pub(super) fn answer(&self, name: &str, visit: &Visit) -> Option<Answer> {
         if let Some(template) = self.templates.get(name) {
-            return Some(Answer::page(template.replace(LANGUAGE, language.tag()), POLICY));
+            return Some(Answer::page(template.replace(LANGUAGE, visit.language.tag()), POLICY));
         }
         let (file, content_type) = self.linked.get(name.strip_prefix("assets/")?)?;
-        Some(Answer::asset(AdminFiles::get(file)?.data, content_type))
+        Some(Answer::asset(Packed(AdminFiles::get(file)?.data), content_type, visit.takes_deflate))
     }
 }
 
@@ -78,6 +79,7 @@ fn hashed_name(name: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::visit::Method;
     use super::*;
 
     #[test]
@@ -88,20 +90,20 @@ mod tests {
             LINKED.iter().map(|file| file.0).chain(PAGES.iter().map(|page| page.1)).collect();
         known.sort_unstable();
         assert_eq!(names, known);
-        let pages = Pages::load().unwrap();
+        let (pages, visit) = (Pages::load().unwrap(), Visit::new(Method::Get, "/"));
         let all: String = pages.templates.values().cloned().collect();
         for name in pages.linked.keys() {
             assert!(all.contains(&format!("\"/admin/assets/{name}\"")), "{name} is not linked");
-            assert!(pages.answer(&format!("assets/{name}"), Language::English).is_some());
+            assert!(pages.answer(&format!("assets/{name}"), &visit).is_some());
         }
         assert!(!all.replace(LANGUAGE, "").contains("{{"), "an unfilled placeholder");
-        assert!(!POLICY.contains("unsafe") && pages.answer("assets/admin.html", Language::English).is_none());
+        assert!(!POLICY.contains("unsafe") && pages.answer("assets/admin.html", &visit).is_none());
     }
 
     #[test]
     fn the_pages_stay_small() {
-        let bytes: usize =
-            AdminFiles::iter().filter_map(|name| AdminFiles::get(&name)).map(|file| file.data.len()).sum();
-        assert!(bytes < 64 * 1024, "the operator's pages weigh {bytes} bytes");
+        let files = AdminFiles::iter().filter_map(|name| AdminFiles::get(&name));
+        let bytes: usize = files.map(|file| Packed(file.data).unpacked().len()).sum();
+        assert!((1..64 * 1024).contains(&bytes), "the operator's pages weigh {bytes} bytes");
     }
 }
