@@ -6,6 +6,7 @@
 //! whole files take and a few readers of streams do not. Entries, offsets and counts beyond the old limits
 //! (4 GiB, 65,535) go into zip64 records. Knows nothing of pictures. (PKWARE APPNOTE 6.3.10, sections 4.3 to 4.5.)
 
+use crate::ground::clock::parse_rfc3339_utc;
 use crc32fast::Hasher;
 use std::io::{self, Read, Write};
 
@@ -38,8 +39,7 @@ impl DosTime {
 
     /// From RFC 3339 text, in UTC; the earliest for anything else.
     pub fn from_rfc3339(text: &str) -> DosTime {
-        let Ok(stamp) = text.parse::<jiff::Timestamp>() else { return DosTime::EARLIEST };
-        let at = stamp.to_zoned(jiff::tz::TimeZone::UTC);
+        let Some(at) = parse_rfc3339_utc(text) else { return DosTime::EARLIEST };
         let field = |value: i8| u16::try_from(value).unwrap_or(0);
         match u16::try_from(at.year() - 1980) {
             Ok(years @ 0..=127) => DosTime {

@@ -1,5 +1,6 @@
 //! What was typed. Parsing touches nothing; every command has its help here.
 
+use crate::ground::clock;
 use lexopt::prelude::{Long, Short, Value};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -391,9 +392,20 @@ fn parse_export(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
     Ok(Command::Export(args))
 }
 
+/// A day that exists, as it is written everywhere.
+struct Day(String);
+
+impl std::str::FromStr for Day {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Day, ()> {
+        clock::parse_day(text).map(|day| Day(clock::day_text(day))).ok_or(())
+    }
+}
+
 fn parse_day(parser: &mut lexopt::Parser, option: &str) -> Result<String, UsageError> {
-    let day: jiff::civil::Date = parse_value(parser, option, "a day such as 2026-11-22")?;
-    Ok(day.to_string())
+    let day: Day = parse_value(parser, option, "a day such as 2026-11-22")?;
+    Ok(day.0)
 }
 
 fn parse_value<T: std::str::FromStr>(

@@ -4,6 +4,9 @@
 //! Two readings, because a Raspberry Pi starts years in the past and is set right while it runs:
 //! *monotonic* for ages and waits, *wall* for names and stamps.
 
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::Offset;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -150,23 +153,63 @@ impl Deadline {
 
 /// `20261122T170106Z`, for file names. Times outside the years 0 to 9999 become the epoch.
 pub fn compact_utc(wall_ms: i64) -> String {
-    stamp(wall_ms).strftime("%Y%m%dT%H%M%SZ").to_string()
+    let at = civil_utc(wall_ms);
+    let (date, time) = (at.date(), at.time());
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        date.year(),
+        date.month(),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
 }
 
 /// `2026-11-22`, the UTC day.
 pub fn day_utc(wall_ms: i64) -> String {
-    stamp(wall_ms).strftime("%Y-%m-%d").to_string()
+    day_text(civil_utc(wall_ms).date())
 }
 
 /// `2026-11-22T17:01:06.123Z`, for manifests and JSON.
 pub fn rfc3339_utc(wall_ms: i64) -> String {
-    stamp(wall_ms).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    let at = civil_utc(wall_ms);
+    let (day, time) = (day_text(at.date()), at.time());
+    format!("{day}T{:02}:{:02}:{:02}.{:03}Z", time.hour(), time.minute(), time.second(), time.millisecond())
 }
 
-fn stamp(wall_ms: i64) -> jiff::Zoned {
-    let moment = jiff::Timestamp::from_millisecond(wall_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let moment = if moment < jiff::Timestamp::UNIX_EPOCH { jiff::Timestamp::UNIX_EPOCH } else { moment };
-    moment.to_zoned(jiff::tz::TimeZone::UTC)
+/// The day of `2026-11-22`; `None` for anything else and for days that do not exist.
+pub fn parse_day(text: &str) -> Option<Date> {
+    let mut parts = text.split('-');
+    let mut number = |digits| {
+        let part = parts.next()?;
+        (part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit())).then(|| part.parse().ok())?
+    };
+    let (year, month, day): (i16, i16, i16) = (number(4)?, number(2)?, number(2)?);
+    if parts.next().is_some() {
+        return None;
+    }
+    Date::new(year, month.try_into().ok()?, day.try_into().ok()?).ok()
+}
+
+/// Date and time of `2026-11-22T17:01:06.123Z` to the second; `None` for anything else.
+pub fn parse_rfc3339_utc(text: &str) -> Option<DateTime> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let mut parts = time.split('.').next()?.split(':').map(|part| part.parse::<i8>().ok());
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    let time = Time::new(hour, minute, second, 0).ok().filter(|_| parts.next().is_none())?;
+    Some(parse_day(day)?.to_datetime(time))
+}
+
+/// The day as it is written everywhere.
+pub fn day_text(day: Date) -> String {
+    format!("{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
+}
+
+/// Without jiff's time zones: there is one, and they are 60 KB.
+fn civil_utc(wall_ms: i64) -> DateTime {
+    let moment = Timestamp::from_millisecond(wall_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    Offset::UTC.to_datetime(moment.max(Timestamp::UNIX_EPOCH))
 }
 
 #[cfg(test)]
@@ -181,6 +224,30 @@ mod tests {
         assert_eq!(rfc3339_utc(at), "2026-11-21T17:01:06.123Z");
         assert_eq!(day_utc(i64::MAX), "1970-01-01");
         assert_eq!(day_utc(-5), "1970-01-01");
+    }
+
+    #[test]
+    fn stamps_and_days_are_read_as_they_are_written() {
+        let read = parse_rfc3339_utc("2026-11-21T17:01:06.123Z").unwrap();
+        assert_eq!(read, DateTime::new(2026, 11, 21, 17, 1, 6, 0).unwrap());
+        assert_eq!(parse_rfc3339_utc("2026-11-21T17:01:06Z"), Some(read));
+        for bad in [
+            "",
+            "2026-11-21",
+            "2026-11-21T17:01:06.123",
+            "2026-11-21T17:01Z",
+            "2026-11-21T24:01:06Z",
+            "2026-11-21T1:2:3:4Z",
+            "2026-02-30T17:01:06Z",
+        ] {
+            assert_eq!(parse_rfc3339_utc(bad), None, "{bad}");
+        }
+        assert_eq!(parse_day("2028-02-29").map(day_text).as_deref(), Some("2028-02-29"));
+        for bad in
+            ["", "2026-11", "2026-11-31", "2026-13-01", "26-11-21", "+026-11-21", "2026-11-21-1", "2026-1-1"]
+        {
+            assert_eq!(parse_day(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 use welcome::Welcome;
 
 /// The longest texts that come with a submission, in characters.
@@ -59,6 +60,9 @@ const URL_LENGTH_MAX: usize = 2048;
 /// Signatures and receipts that one address may ask for in a minute. Pages poll receipts; many phones can share
 /// one address.
 const ASKS_A_MINUTE: u32 = 1200;
+
+/// The last second that an HTTP date can tell, at the end of the year 9999.
+const HTTP_DATE_MAX_S: i64 = 253_402_300_799;
 
 /// What the room needs to know.
 #[derive(Clone, Debug)]
@@ -132,9 +136,8 @@ impl Site {
         let second = self.clock.wall_ms() / 1000;
         let mut date = self.date.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if date.0 != second {
-            let now = jiff::Timestamp::from_second(second).unwrap_or_default();
-            let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
-            *date = (second, text.unwrap_or_default().into());
+            let since_epoch = Duration::from_secs(second.clamp(0, HTTP_DATE_MAX_S).unsigned_abs());
+            *date = (second, httpdate::fmt_http_date(UNIX_EPOCH + since_epoch).into());
         }
         date.1.clone()
     }

@@ -10,7 +10,7 @@ use crate::ground::clock::SharedClock;
 use minreq::ResponseLazy;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How long the host that worked is preferred before the first one is tried again.
 const PREFER_FOR: Duration = Duration::from_secs(600);
@@ -298,8 +298,8 @@ impl Answer {
 
 /// RFC 9110 §5.6.7; only the form that is sent today.
 fn http_date_ms(text: &str) -> Option<i64> {
-    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-    Some(parsed.as_millisecond())
+    let moment = httpdate::parse_http_date(text.trim()).ok()?;
+    moment.duration_since(UNIX_EPOCH).ok()?.as_millis().try_into().ok()
 }
 
 #[cfg(test)]
