@@ -6,7 +6,7 @@
 //! file is opened by its row, never by what somebody asks for; links are not followed. So nothing outside a
 //! day's folder can be reached from here.
 
-use super::manifest::{self, MANIFEST_FILE, Row};
+use super::manifest::{self, Columns, MANIFEST_FILE, Row};
 use super::{day_folders, name};
 use anyhow::{Context, Result};
 use rustix::fs::OFlags;
@@ -198,7 +198,8 @@ fn each(
 ) -> Result<()> {
     let path = manifest_path(root, day);
     let mut reader = reader_of(&path, length)?;
-    let headers = reader.headers().with_context(|| format!("could not read {}", path.display()))?.clone();
+    let headers = reader.headers().with_context(|| format!("could not read {}", path.display()))?;
+    let columns = Columns::of(headers);
     let team_at = headers.iter().position(|name| name == TEAM_COLUMN);
     let mut record = csv::StringRecord::new();
     loop {
@@ -213,7 +214,7 @@ fn each(
         if team.is_some_and(|team| !is_team(team_at.and_then(|at| record.get(at)), team)) {
             continue;
         }
-        match record.deserialize::<Row>(Some(&headers)) {
+        match columns.row(&record) {
             Ok(row) if is_plain_name(&row.file) => seen(row.unescaped())?,
             _ => {}
         }

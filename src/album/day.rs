@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// A day's folder, its two lists open.
@@ -209,7 +209,7 @@ fn read_content(folder: &Path, file: String) -> Result<Content> {
     let (sha256, bytes) = hash_file(&path)?;
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let kind = PictureKind::from_extension(extension).unwrap_or(PictureKind::Jpeg);
-    let width_height = imagesize::size(&path).ok().map(|size| (size.width, size.height));
+    let width_height = File::open(&path).ok().and_then(|file| whole::measure(&mut BufReader::new(file)).ok());
     Ok(Content { file, kind, sha256, bytes, width_height })
 }
 

@@ -7,10 +7,10 @@ use super::{Facts, name};
 use crate::ground::durable;
 use crate::ground::hex::hex;
 use anyhow::{Context, Result};
-use imagesize::{ImageError, ImageResult, ImageSize};
+use imagesize::{ImageError, ImageResult};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Seek, Write};
+use std::io::{self, BufReader, Cursor, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The first bytes that are looked at to tell the kind.
@@ -162,17 +162,17 @@ impl Incoming {
 
     /// Of a JPEG mostly without another look at the file.
     fn width_height(&self, kind: PictureKind) -> Option<(usize, usize)> {
-        let told = match imagesize::blob_size(&self.head) {
+        let told = match whole::measure(&mut Cursor::new(&self.head)) {
             Err(ImageError::IoError(_)) => self.size_in_file(),
             Ok(_) if kind != PictureKind::Jpeg => self.size_in_file(),
             told => told,
         };
-        told.ok().map(|size| (size.width, size.height))
+        told.ok()
     }
 
-    fn size_in_file(&self) -> ImageResult<ImageSize> {
+    fn size_in_file(&self) -> ImageResult<(usize, usize)> {
         (&self.file).rewind()?;
-        imagesize::reader_size(BufReader::new(&self.file))
+        whole::measure(&mut BufReader::new(&self.file))
     }
 }
 

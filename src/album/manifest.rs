@@ -5,8 +5,9 @@
 //! leading apostrophe; reading takes it off again. Line breaks become spaces: a row is always one line, so a
 //! torn tail is found by looking for the last line break.
 
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result, bail};
+use csv::StringRecord;
+use serde::Serialize;
 use std::path::Path;
 
 /// The name of the manifest in a day's folder.
@@ -30,11 +31,14 @@ const COLUMNS: [&str; 16] = [
     "note",
     "latitude",
     "longitude",
-    "clock",
+    LAST_COLUMN,
 ];
 
+/// The manifests of the first version lack it.
+const LAST_COLUMN: &str = "clock";
+
 /// One picture in a manifest. Empty text stands for what is not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// Name in the day's folder.
     pub file: String,
@@ -67,7 +71,6 @@ pub struct Row {
     /// Degrees, WGS 84.
     pub longitude: String,
     /// `unsure` when the clock could not be believed at submission; empty otherwise.
-    #[serde(default)]
     pub clock: String,
 }
 
@@ -113,6 +116,48 @@ impl Row {
     }
 }
 
+/// Where a manifest has its columns: people reorder them, and older ones lack the last.
+pub(super) struct Columns([Option<usize>; COLUMNS.len()]);
+
+impl Columns {
+    /// By the manifest's first line.
+    pub fn of(header: &StringRecord) -> Columns {
+        Columns(COLUMNS.map(|name| header.iter().position(|cell| cell == name)))
+    }
+
+    /// The row in a record, its texts as they are written; an error names line and column.
+    pub fn row(&self, record: &StringRecord) -> Result<Row> {
+        let line = record.position().map_or(0, csv::Position::line);
+        let cells = self.0.iter().zip(COLUMNS).map(|(at, name)| match at.and_then(|at| record.get(at)) {
+            Some(cell) => Ok(cell.to_owned()),
+            None if name == LAST_COLUMN => Ok(String::new()),
+            None => bail!("line {line} has no {name}"),
+        });
+        let cells: Vec<String> = cells.collect::<Result<_>>()?;
+        let mut cells = cells.into_iter();
+        let mut next = || cells.next().unwrap_or_default();
+        // As in COLUMNS.
+        Ok(Row {
+            file: next(),
+            media_id: next(),
+            sha256: next(),
+            bytes: next().parse().with_context(|| format!("line {line} has no number in bytes"))?,
+            content_type: next(),
+            width: next(),
+            height: next(),
+            submitted_at: next(),
+            saved_at: next(),
+            receipt: next(),
+            team: next(),
+            contributor: next(),
+            note: next(),
+            latitude: next(),
+            longitude: next(),
+            clock: next(),
+        })
+    }
+}
+
 /// Positions of the columns that hold text from visitors.
 const FREE_TEXT: [usize; 4] = [1, 10, 11, 12];
 
@@ -155,7 +200,9 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Row>> {
     let whole_lines = &bytes[..whole_lines_length(bytes)];
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(whole_lines);
     let mut rows = Vec::new();
-    for row in reader.deserialize::<Row>() {
+    let columns = Columns::of(reader.headers().context("damaged manifest row")?);
+    for record in reader.records() {
+        let row = record.context("damaged manifest row").and_then(|record| columns.row(&record));
         rows.push(row.context("damaged manifest row")?.unescaped());
     }
     Ok(rows)

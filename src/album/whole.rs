@@ -4,6 +4,7 @@
 //! Bytes behind the end marker are allowed: phones append motion clips and maker notes to originals.
 
 use super::jpeg::JpegWalk;
+use imagesize::ImageResult;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 
 /// The kinds that are kept.
@@ -21,6 +22,17 @@ pub enum PictureKind {
     Heic,
     /// image/bmp
     Bmp,
+}
+
+/// Where a picture's bytes can be looked at.
+pub(super) trait Source: BufRead + Seek {}
+
+impl<S: BufRead + Seek> Source for S {}
+
+/// Width and height in pixels, as the head of the picture in `source` tells them. One function for all sources, because
+/// the crate behind it is large.
+pub(super) fn measure(source: &mut dyn Source) -> ImageResult<(usize, usize)> {
+    imagesize::reader_size(source).map(|size| (size.width, size.height))
 }
 
 impl PictureKind {
