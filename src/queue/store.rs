@@ -33,6 +33,10 @@ const FORMAT: u32 = 1;
 /// sled's default of 1 GB is for servers.
 const CACHE_BYTES: u64 = 2 << 20;
 
+/// sled writes in pieces of this size, and under load it holds a dozen of them in memory; its default of 512 KB is for
+/// servers too. An entry that does not fit gets a file of its own.
+const SEGMENT_BYTES: usize = 128 << 10;
+
 /// Entries of `ready` and `later` that status looks through for the oldest deadline.
 const LATER_SCAN_MAX: usize = 10_000;
 
@@ -106,8 +110,7 @@ impl Store {
 
     fn open_or_panic(folder: &Path, deadline_ms: i64) -> Result<Store> {
         let is_new = !folder.join("db").exists();
-        let config = sled::Config::default().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        let db = config.open()?;
+        let db = config(folder).open()?;
         let tree = |name: &str| db.open_tree(name);
         let mut store = Store {
             jobs: tree("jobs")?,
@@ -527,6 +530,11 @@ impl Store {
         self.put_ready(timed_key(self.order_of(job), id.as_str().as_bytes()))?;
         Ok(())
     }
+}
+
+pub(super) fn config(folder: &Path) -> sled::Config {
+    let config = sled::Config::default().path(folder).flush_every_ms(None);
+    config.cache_capacity(CACHE_BYTES).segment_size(SEGMENT_BYTES)
 }
 
 /// The clocks at one moment.

@@ -63,7 +63,7 @@ fn saved_as(file: &str) -> SavedAs {
 /// sled lets go of its lock in a thread of its own, a moment after it was dropped.
 fn open_sled(data_dir: &Path) -> sled::Db {
     for _ in 0..500 {
-        match sled::open(data_dir.join("queue")) {
+        match store::config(&data_dir.join("queue")).open() {
             Err(error) if error.to_string().contains("could not acquire lock") => {
                 crate::ground::stop::Stop::new().wait(Duration::from_millis(10));
             }
