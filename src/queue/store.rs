@@ -35,7 +35,7 @@ const CACHE_BYTES: u64 = 2 << 20;
 
 /// sled writes in pieces of this size, and under load it holds a dozen of them in memory; its default of 512 KB is for
 /// servers too. An entry that does not fit gets a file of its own.
-const SEGMENT_BYTES: usize = 128 << 10;
+const SEGMENT_BYTES: usize = 256 << 10;
 
 /// Entries of `ready` and `later` that status looks through for the oldest deadline.
 const LATER_SCAN_MAX: usize = 10_000;
