@@ -455,3 +455,13 @@ fn a_stop_is_in_order_and_no_secret_is_in_the_log() {
     program.wait_for_log("saved 2");
     assert_eq!(simulator.calls(Route::StableToken), 1, "the token that was kept is still good");
 }
+
+/// The kernel would make 2 MiB of every stack of which a page was touched.
+#[test]
+fn memory_is_not_rounded_up_to_huge_pages() {
+    let program = Program::serve(&simulator(), &[]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+    // Kernels without huge pages do not have the line.
+    let line = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+    assert!(line.is_none_or(|value| value.trim() == "0"), "{line:?}");
+}
