@@ -202,7 +202,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let columns = Columns::of(reader.headers().context("damaged manifest row")?);
     for record in reader.records() {
-        let row = record.context("damaged manifest row").and_then(|record| columns.row(&record));
+        let row = record.map_err(anyhow::Error::from).and_then(|record| columns.row(&record));
         rows.push(row.context("damaged manifest row")?.unescaped());
     }
     Ok(rows)

@@ -57,8 +57,7 @@ impl PageAssets {
         let mut template = String::from_utf8(template.file.unpacked()).context("page.html is not UTF-8")?;
         let mut by_name = HashMap::new();
         for (name, placeholder) in LINKED {
-            let asset = file(name)?;
-            let hashed = hashed_name(name)?;
+            let (asset, hashed) = (file(name)?, hashed_name::<PageFiles>(name)?);
             template = template.replace(placeholder, &format!("/assets/{hashed}"));
             by_name.insert(hashed, asset);
         }
@@ -116,10 +115,10 @@ fn file(name: &str) -> Result<Asset> {
     Ok(Asset { file: Packed(embedded.data), content_type })
 }
 
-fn hashed_name(name: &str) -> Result<String> {
-    let hash =
-        PageFiles::get(name).with_context(|| format!("{name} is not built in"))?.metadata.sha256_hash();
-    let hash = hex(&hash[..6]);
+/// The name under which a file is served: it changes with its content.
+pub(super) fn hashed_name<Files: RustEmbed>(name: &str) -> Result<String> {
+    let file = Files::get(name).with_context(|| format!("{name} is not built in"))?;
+    let hash = hex(&file.metadata.sha256_hash()[..6]);
     let (stem, extension) = name.rsplit_once('.').context("a page file without extension")?;
     Ok(format!("{stem}.{hash}.{extension}"))
 }

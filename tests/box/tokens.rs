@@ -9,6 +9,7 @@ use tubox::ground::clock::Clock;
 use tubox::ground::media_id::MediaId;
 use tubox::simulator::plan::passing_faults;
 use tubox::simulator::*;
+
 #[test]
 fn a_token_that_stays_refused_makes_two_calls_a_pause() {
     for code in [40001, 40014, 42001] {

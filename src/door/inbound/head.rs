@@ -83,7 +83,7 @@ impl ParsedHead {
         };
         // `Connection: close` makes tiny_http let go of its connection thread without waiting for our end.
         let connection = if ends { "Connection: close\r\n" } else { "" };
-        head.reserve(LINES_BYTES_BESIDE_TARGET + self.target.len() + self.header_lines.len() + body_bytes);
+        head.reserve(LINES_BYTES_BESIDE_TARGET + self.target.len() + self.header_lines.len());
         // Writing to a Vec cannot fail.
         let _ = write!(head, "{method} {} HTTP/1.1\r\n{connection}", self.target);
         head.extend_from_slice(&self.header_lines);

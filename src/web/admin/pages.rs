@@ -2,8 +2,8 @@
 //! and no secret, so they are open: whoever has no token sees a place to type it.
 
 use super::super::answer::Answer;
+use super::super::asset::hashed_name;
 use super::super::visit::Visit;
-use crate::ground::hex::hex;
 use crate::ground::packed::Packed;
 use anyhow::{Context, Result};
 use rust_embed::RustEmbed;
@@ -43,7 +43,7 @@ impl Pages {
         let mut linked = HashMap::new();
         let mut addresses = Vec::new();
         for (name, placeholder, content_type) in LINKED {
-            let hashed = hashed_name(name)?;
+            let hashed = hashed_name::<AdminFiles>(name)?;
             addresses.push((placeholder, format!("/admin/assets/{hashed}")));
             linked.insert(hashed, (name, content_type));
         }
@@ -68,13 +68,6 @@ impl Pages {
         let (file, content_type) = self.linked.get(name.strip_prefix("assets/")?)?;
         Some(Answer::asset(Packed(AdminFiles::get(file)?.data), content_type, visit.takes_deflate))
     }
-}
-
-fn hashed_name(name: &str) -> Result<String> {
-    let file = AdminFiles::get(name).with_context(|| format!("{name} is not built in"))?;
-    let hash = hex(&file.metadata.sha256_hash()[..6]);
-    let (stem, extension) = name.rsplit_once('.').context("a page file without extension")?;
-    Ok(format!("{stem}.{hash}.{extension}"))
 }
 
 #[cfg(test)]
