@@ -31,7 +31,8 @@ pub struct Guest {
     pub head_length: usize,
 }
 
-struct Visitor {
+/// Someone who has not shown the secret yet.
+pub struct Visitor {
     stream: TcpStream,
     bytes: Vec<u8>,
 }
@@ -63,14 +64,20 @@ pub fn admit(
             Err(error) => return Err(local_socket("wait for the request", &error)),
         }
         lever.check()?;
-        accept_all(listener, &mut visitors)?;
+        accept_all(listener, lever, &mut visitors)?;
         if let Some(guest) = hear_all(&mut visitors, secret)? {
             return Ok(guest);
         }
     }
 }
 
-fn accept_all(listener: &TcpListener, visitors: &mut Vec<Visitor>) -> Result<(), PassageFault> {
+/// Takes in all who wait outside. The lever may be pulled at any moment, and a listener that was shut down refuses
+/// with "invalid argument": what the lever says is then the fault, not the socket.
+pub fn accept_all(
+    listener: &TcpListener,
+    lever: &Lever,
+    visitors: &mut Vec<Visitor>,
+) -> Result<(), PassageFault> {
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -84,7 +91,10 @@ fn accept_all(listener: &TcpListener, visitors: &mut Vec<Visitor>) -> Result<(),
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) if is_passing(&error) => continue,
-            Err(error) => return Err(local_socket("accept the request", &error)),
+            Err(error) => {
+                lever.check()?;
+                return Err(local_socket("accept the request", &error));
+            }
         }
     }
 }

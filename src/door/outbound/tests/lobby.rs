@@ -1,11 +1,13 @@
 //! Who may use a passage, and requesters who leave.
 
 use super::support::*;
-use crate::door::outbound::{PassageFault, lobby::SECRET_HEADER};
+use crate::door::outbound::PassageFault;
+use crate::door::outbound::lever::{Lever, Pull};
+use crate::door::outbound::lobby::{SECRET_HEADER, accept_all};
 use crate::ground::clock::Deadline;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 fn small_answer() -> Server {
     Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -73,6 +75,23 @@ fn a_passage_that_nobody_uses_ends_by_its_limit_or_when_it_is_finished() {
     let mut mute = connect(&passage);
     wait_for_end(&mut mute);
     assert_eq!(passage.finish().fault, Some(PassageFault::LocalPeerMissing));
+}
+
+#[test]
+fn a_listener_that_the_lever_shut_down_is_no_fault_of_the_socket() {
+    for (pull, fault) in [
+        (Pull::NoMoreGuests, PassageFault::LocalPeerMissing),
+        (Pull::Dropped, PassageFault::LocalPeerMissing),
+        (Pull::DoorClosed, PassageFault::DoorClosed),
+    ] {
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        listener.set_nonblocking(true).unwrap();
+        let lever = Lever::new(Arc::clone(&listener));
+        let mut visitors = Vec::new();
+        assert_eq!(accept_all(&listener, &lever, &mut visitors), Ok(()));
+        lever.pull(pull);
+        assert_eq!(accept_all(&listener, &lever, &mut visitors), Err(fault));
+    }
 }
 
 #[test]
