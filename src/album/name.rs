@@ -30,6 +30,17 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".part")
 }
 
+/// Whether a name begins as that of a picture does, `20261122T170106Z_`.
+pub fn is_of_picture(name: &str) -> bool {
+    let shape = |(index, byte): (usize, u8)| match index {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        16 => byte == b'_',
+        _ => byte.is_ascii_digit(),
+    };
+    name.len() > 17 && name.bytes().take(17).enumerate().all(shape)
+}
+
 /// The day's folder; from the second on, `2026-11-22_02`: FAT takes only some thousand long names in a folder.
 pub fn folder_name(day: &str, part: u32) -> String {
     if part < 2 { day.to_owned() } else { format!("{day}_{part:02}") }
@@ -131,6 +142,8 @@ pub(super) mod tests {
             distinct_file_name(&facts("aB"), PictureKind::Png)
         );
         assert!(is_temporary(&temporary_name(&facts("a"))));
+        assert!(is_of_picture(&file_name(&facts("A"), PictureKind::Gif)));
+        assert!(!is_of_picture("20261121T170106Z_") && !is_of_picture("20261121_170106Z_A.jpg"));
         assert_eq!(folder_name("2026-11-22", 1), "2026-11-22");
         assert!(is_day(&folder_name("2026-11-22", 2)) && !is_day("2026-11-22-02"));
         assert_eq!((day_of("2026-11-22_02"), part_of("2026-11-22_02")), ("2026-11-22", 2));

@@ -3,7 +3,7 @@
 //! copy with merged lists, or one day's folder. Needs neither box nor settings.
 //!
 //! A box may be writing meanwhile: whatever looks wrong only because a picture is just arriving is looked at
-//! again at the end.
+//! again at the end, for as long as the onlooker waits.
 
 use super::export::Blocked;
 use super::manifest::{self, MANIFEST_FILE, Row, SUMS_FILE};
@@ -73,7 +73,7 @@ pub fn verify(root: &Path, watch: &mut impl Watch) -> Result<Verified, Blocked> 
     let days = folders_of(root)?;
     let (mut pictures, mut bytes) = (0, 0u64);
     for day in &days {
-        let rows = Listed::read(root, day).rows;
+        let rows = Listed::read(&root.join(day)).rows;
         pictures += rows.len() as u64;
         bytes = rows.iter().fold(bytes, |sum, row| sum.saturating_add(row.bytes));
     }
@@ -104,7 +104,7 @@ fn path_of(day: &str, file: &str) -> String {
 fn verify_day(root: &Path, day: &str, merged: &mut Merged, report: &mut Verified, watch: &mut impl Watch) {
     let folder = root.join(day);
     let standing = files_of(&folder);
-    let listed = Listed::read(root, day);
+    let listed = Listed::read(&folder);
     let mut findings = Vec::new();
     let mut found = |file: &str, flaw| findings.push(Finding { file: path_of(day, file), flaw });
     for row in &listed.rows {
@@ -123,23 +123,45 @@ fn verify_day(root: &Path, day: &str, merged: &mut Merged, report: &mut Verified
     if listed.is_damaged {
         found(MANIFEST_FILE, Flaw::Damaged);
     }
-    let doubts = standing.into_iter().filter_map(|file| Some((listed.doubt(&file)?, file)));
-    let doubts: Vec<(Flaw, String)> = doubts.chain(listed.contradictions()).collect();
-    // What was arriving has arrived by now.
-    let again = if doubts.is_empty() { listed } else { Listed::read(root, day) };
-    let contradictions: HashSet<(Flaw, String)> = again.contradictions().collect();
-    for (flaw, file) in doubts {
-        let is_still = match flaw {
-            Flaw::Unlisted | Flaw::Half => {
-                folder.join(&file).symlink_metadata().is_ok() && again.doubt(&file) == Some(flaw)
-            }
-            _ => contradictions.contains(&(flaw, file.clone())),
-        };
-        if is_still {
-            found(&file, flaw);
-        }
+    for (flaw, file) in standing_doubts(&folder, standing, listed, watch) {
+        found(&file, flaw);
     }
     report.findings.extend(findings);
+}
+
+/// What is in doubt in a folder and stays so: what was arriving has arrived when its lists are read again.
+fn standing_doubts(
+    folder: &Path,
+    standing: Vec<String>,
+    listed: Listed,
+    watch: &mut impl Watch,
+) -> Vec<(Flaw, String)> {
+    let in_doubt = standing.into_iter().filter_map(|file| Some((listed.doubt(&file)?, file)));
+    let mut doubts: Vec<(Flaw, String)> = in_doubt.chain(listed.contradictions()).collect();
+    while !doubts.is_empty() {
+        let again = Listed::read(folder);
+        let contradictions: HashSet<(Flaw, String)> = again.contradictions().collect();
+        doubts.retain(|doubt| match doubt {
+            (Flaw::Unlisted | Flaw::Half, file) => {
+                folder.join(file).symlink_metadata().is_ok() && again.doubt(file) == Some(doubt.0)
+            }
+            _ => contradictions.contains(doubt),
+        });
+        if !doubts.iter().any(may_pass) || !watch.wait_for_writer() {
+            break;
+        }
+    }
+    doubts
+}
+
+/// Whether a box that is at work may settle it within moments. A half file is no commit, but a download: those take
+/// as long as they take.
+fn may_pass((flaw, file): &(Flaw, String)) -> bool {
+    match flaw {
+        Flaw::Half => false,
+        Flaw::Unlisted => name::is_of_picture(file),
+        _ => true,
+    }
 }
 
 /// What is wrong with a listed picture.
@@ -166,9 +188,8 @@ struct Listed {
 }
 
 impl Listed {
-    fn read(root: &Path, day: &str) -> Listed {
-        let folder = root.join(day);
-        let sums = read_sums(&folder);
+    fn read(folder: &Path) -> Listed {
+        let sums = read_sums(folder);
         let (rows, is_damaged) = match foreign::read_list(&folder.join(MANIFEST_FILE)) {
             Ok(bytes) => {
                 let (rows, damaged) = foreign::rows_of(&bytes);
@@ -269,4 +290,81 @@ fn files_of(folder: &Path) -> Vec<String> {
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     files.sort();
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Album;
+    use super::super::name::tests::facts;
+    use super::super::watch::Unwatched;
+    use super::super::whole::{PictureKind, tests::smallest};
+    use super::*;
+    use crate::ground::clock::TestClock;
+
+    const DAY: &str = "2026-11-21";
+
+    /// Waits until `work`, a step of the box each time, is done.
+    struct Patient<Work>(Work);
+
+    impl<Work: FnMut() -> bool> Watch for Patient<Work> {
+        fn begin(&mut self, _pictures: u64, _bytes: u64) {}
+        fn worked(&mut self, _bytes: u64) {}
+        fn picture(&mut self) {}
+        fn wait_for_writer(&mut self) -> bool {
+            (self.0)()
+        }
+    }
+
+    #[test]
+    fn a_commit_that_is_under_way_is_no_finding() {
+        let root = tempfile::tempdir().unwrap();
+        let album = Album::open(root.path(), 1000, TestClock::at(1_795_280_470_000)).unwrap();
+        for id in ["one", "two"] {
+            let mut incoming = album.begin(facts(id)).unwrap();
+            incoming.write(&smallest(PictureKind::Png)).unwrap();
+            album.commit(incoming.finish().unwrap_or_else(|why| panic!("{why}"))).unwrap();
+        }
+        let lists = [SUMS_FILE, MANIFEST_FILE].map(|list| root.path().join(DAY).join(list));
+        let whole = lists.clone().map(|list| std::fs::read(list).unwrap());
+        let without_last = |bytes: &[u8]| {
+            let end = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+            bytes[..=end].to_vec()
+        };
+        let set_back = || {
+            for (list, bytes) in lists.iter().zip(&whole) {
+                std::fs::write(list, without_last(bytes)).unwrap();
+            }
+        };
+
+        set_back();
+        let mut steps = lists.iter().zip(&whole);
+        let mut goes_on = Patient(|| {
+            let (list, bytes) = steps.next().expect("no doubt is left after the last step");
+            std::fs::write(list, bytes).unwrap();
+            true
+        });
+        assert!(verify(root.path(), &mut goes_on).unwrap().is_clean());
+        assert!(steps.next().is_none(), "found no doubt before the last step");
+
+        set_back();
+        let file = format!("{DAY}/20261121T170106Z_two.png");
+        let unlisted = vec![Finding { file, flaw: Flaw::Unlisted }];
+        assert_eq!(verify(root.path(), &mut Unwatched).unwrap().findings, unlisted);
+        let mut looks = 0;
+        let mut gives_up = Patient(|| {
+            looks += 1;
+            looks < 3
+        });
+        assert_eq!(verify(root.path(), &mut gives_up).unwrap().findings, unlisted);
+        assert_eq!(looks, 3);
+
+        // What no box writes is not waited for.
+        for (list, bytes) in lists.iter().zip(&whole) {
+            std::fs::write(list, bytes).unwrap();
+        }
+        std::fs::write(root.path().join(DAY).join("holiday.png"), b"x").unwrap();
+        std::fs::write(root.path().join(DAY).join(".x~1.part"), b"x").unwrap();
+        let mut never = Patient(|| panic!("waited"));
+        assert_eq!(verify(root.path(), &mut never).unwrap().findings.len(), 2);
+    }
 }

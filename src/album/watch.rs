@@ -12,6 +12,10 @@ pub trait Watch {
     fn stop_asked(&self) -> bool {
         false
     }
+    /// Something looks as if somebody is just writing it. Waits a little; false when it was waited for long enough.
+    fn wait_for_writer(&mut self) -> bool {
+        false
+    }
 }
 
 /// Nobody looks on.

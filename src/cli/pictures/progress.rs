@@ -16,11 +16,16 @@ const PICTURES: Words = Words { zh: "张", en: "pictures" };
 /// The time left changes while a slow stick says nothing.
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
 
+/// A box that is at work names pictures and lists them right after; on a slow card that takes a moment.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u32 = 50;
+
 pub(super) struct Progress {
     bar: ProgressBar,
     language: Language,
     done: u64,
     pictures: u64,
+    looks_left: u32,
     stop: Stop,
 }
 
@@ -31,7 +36,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(LINE.pick(language)) {
             bar.set_style(style.progress_chars("=> "));
         }
-        Progress { bar, language, done: 0, pictures: 0, stop }
+        Progress { bar, language, done: 0, pictures: 0, looks_left: LOOKS_MAX, stop }
     }
 
     /// Takes the bar away, so that the words that follow stand alone.
@@ -61,5 +66,11 @@ impl Watch for Progress {
 
     fn stop_asked(&self) -> bool {
         self.stop.asked()
+    }
+
+    fn wait_for_writer(&mut self) -> bool {
+        let left = self.looks_left.checked_sub(1);
+        self.looks_left = left.unwrap_or(0);
+        left.is_some() && !self.stop.wait(LOOK_AGAIN_AFTER)
     }
 }
