@@ -5,8 +5,8 @@
 //! saved nothing at all, nobody is judged: then the account is wrong, not the visitors.
 
 use crate::ground::clock::SharedClock;
-use crate::queue::{JobState, Queue};
-use std::collections::{HashMap, VecDeque};
+use crate::queue::{JobState, Queue, ReceiptView};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use std::time::Duration;
 const FAKES_MAX: usize = 20;
 /// How long it is shut out.
 const SHUT_FOR: Duration = Duration::from_secs(3600);
-/// Receipts of one address that are looked at.
-const RECEIPTS_KEPT: usize = 8;
+/// Receipts of one address that are looked at; enough to find so many made-up ids also when each came alone. Those
+/// that came first stay until they are settled, so that nobody floods them away.
+const RECEIPTS_KEPT: usize = FAKES_MAX + 4;
 /// How often one address is judged.
 const JUDGE_EVERY: Duration = Duration::from_secs(10);
 /// Addresses that are remembered.
-const ADDRESSES_MAX: usize = 10_000;
+const ADDRESSES_MAX: usize = 4_000;
 /// Attempts after which an id that WeChat does not know counts as made up.
 const ATTEMPTS_BEFORE_JUDGEMENT: u32 = 2;
 
@@ -31,7 +32,9 @@ pub(super) struct Welcome {
 
 #[derive(Default)]
 struct Visitor {
-    receipts: VecDeque<String>,
+    receipts: Vec<String>,
+    /// Made-up ids of receipts that are settled and were let go.
+    fakes: usize,
     shut_until: Duration,
     judged: Option<Duration>,
 }
@@ -49,13 +52,9 @@ impl Welcome {
             visitors.retain(|_, visitor| visitor.shut_until > now);
         }
         let receipts = &mut visitors.entry(client).or_default().receipts;
-        if receipts.iter().any(|known| known == receipt) {
-            return;
+        if receipts.len() < RECEIPTS_KEPT && !receipts.iter().any(|known| known == receipt) {
+            receipts.push(receipt.to_owned());
         }
-        if receipts.len() >= RECEIPTS_KEPT {
-            receipts.pop_front();
-        }
-        receipts.push_back(receipt.to_owned());
     }
 
     /// How long this address stays shut out; `None` when it is welcome.
@@ -70,27 +69,36 @@ impl Welcome {
             return None;
         }
         visitor.judged = Some(now);
-        if queue.counts().saved == 0 || !is_worn_out(&visitor.receipts, queue) {
+        if queue.counts().saved == 0 || visitor.count_fakes(queue) < FAKES_MAX {
             return None;
         }
         log::warn!("{client} has sent many ids and never a picture; it is shut out for an hour");
-        visitor.receipts.clear();
-        visitor.shut_until = now + SHUT_FOR;
+        *visitor = Visitor { shut_until: now + SHUT_FOR, ..Visitor::default() };
         Some(SHUT_FOR)
     }
 }
 
-fn is_worn_out(receipts: &VecDeque<String>, queue: &Queue) -> bool {
-    let mut fakes = 0;
-    for (_, state) in
-        receipts.iter().filter_map(|receipt| queue.receipt(receipt)).flat_map(|view| view.pictures)
-    {
-        match state {
-            JobState::Saved(_) => return false,
-            state => fakes += usize::from(is_fake(&state)),
+impl Visitor {
+    /// Made-up ids since the last picture that was saved.
+    fn count_fakes(&mut self, queue: &Queue) -> usize {
+        let views: Vec<ReceiptView> =
+            self.receipts.iter().filter_map(|receipt| queue.receipt(receipt)).collect();
+        let mut states = views.iter().flat_map(|view| &view.pictures).map(|(_, state)| state);
+        if states.any(|state| matches!(state, JobState::Saved(_))) {
+            self.receipts.clear();
+            self.fakes = 0;
+            return 0;
         }
+        let (settled, open): (Vec<_>, Vec<_>) = views.into_iter().partition(ReceiptView::is_settled);
+        self.fakes += settled.iter().map(fakes_of).sum::<usize>();
+        let open_fakes: usize = open.iter().map(fakes_of).sum();
+        self.receipts = open.into_iter().map(|view| view.receipt).collect();
+        self.fakes + open_fakes
     }
-    fakes >= FAKES_MAX
+}
+
+fn fakes_of(view: &ReceiptView) -> usize {
+    view.pictures.iter().filter(|(_, state)| is_fake(state)).count()
 }
 
 fn is_fake(state: &JobState) -> bool {

@@ -556,6 +556,7 @@ fn a_box_may_be_writing_meanwhile() {
         (0..30).map(|index| simulator.upload(sample_picture(index % 6).bytes, "image/jpeg")).collect();
     let answer = program.submit(&program.cookie(), &ids.iter().map(String::as_str).collect::<Vec<_>>());
     let pictures = program.pictures_dir();
+    program.wait_for_log("saved ");
     let to = tempfile::tempdir().unwrap();
     let run = || {
         let mut command = tubox();
