@@ -12,6 +12,7 @@
 
 mod journal;
 mod opening;
+mod order;
 mod record;
 mod store;
 
@@ -274,7 +275,7 @@ impl Queue {
         }
         plan.new_ids += new_ids as u64;
         let now = &plan.now;
-        let moment = || Moment { boot_id: now.boot_id.clone(), monotonic_ms: store::ms(now.monotonic) };
+        let moment = || Moment { boot_id: now.boot_id.clone(), monotonic_ms: order::ms(now.monotonic) };
         let entry = Entry {
             receipt: receipt.clone(),
             submitted_ms: now.wall_ms,
@@ -286,13 +287,13 @@ impl Queue {
         Ok(Accepted { receipt, new_ids })
     }
 
-    /// The waiting id whose deadline comes first, among those that are due; it is nobody else's until it is
-    /// completed, postponed, failed or released.
+    /// The waiting id whose deadline comes first, among those that are due; of one submission, in the contributor's
+    /// order. It is nobody else's until it is completed, postponed, failed or released.
     pub fn claim(&self) -> Option<Claim> {
         let now = self.now();
         self.with_store(|store, claimed| {
             store.make_ready(now.monotonic)?;
-            let claim = store.first_ready(claimed, &now)?;
+            let claim = store.first_due(claimed, &now)?;
             if let Some(claim) = &claim {
                 claimed.insert(claim.media_id.clone());
             }
@@ -319,11 +320,10 @@ impl Queue {
 
     /// Gives a claim back as if it had never been taken.
     pub fn release(&self, media_id: &MediaId) {
-        self.with_store(|store, _| {
-            store.look_again();
+        self.settle(media_id, |store| {
+            store.give_back(media_id);
             Ok(())
         });
-        self.lock().claimed.remove(media_id);
         self.bell.ring();
     }
 
@@ -381,7 +381,8 @@ impl Queue {
         days.into_iter().map(|day| day_utc(day * DAY_MS)).collect()
     }
 
-    /// Wall-clock milliseconds of the deadline that comes first; `None` when nothing waits.
+    /// Wall-clock milliseconds of the deadline that comes first; `None` when nothing waits. For moments it may be that of
+    /// a submission of which nothing waits any more.
     pub fn oldest_deadline_ms(&self) -> Option<i64> {
         self.with_store(|store, _| store.oldest_deadline_ms())?
     }
@@ -563,5 +564,7 @@ impl Plan {
     }
 }
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

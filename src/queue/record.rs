@@ -103,7 +103,16 @@ pub(super) struct Job {
     /// `submitted_ms` is not to be believed. Such jobs come first, until the true time is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+    /// While it waits: by itself, and not as part of its receipt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     pub state: JobState,
+}
+
+impl Job {
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, JobState::Waiting { .. })
+    }
 }
 
 /// A line of the failed list.

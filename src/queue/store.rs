@@ -1,26 +1,24 @@
-//! sled: order, due times, attempts, receipts, failed list. The only file that names sled.
+//! sled: order, due times, attempts, receipts, failed list. Only this file and [`order`](super::order) name sled.
 //!
-//! Trees:
+//! Trees, besides those of the order:
 //! - `jobs`: media_id → [`Job`]; the truth of this file.
 //! - `receipts`: receipt → [`Entry`].
-//! - `expiry`: submission time, receipt → nothing.
-//! - `ready`: deadline (0 while the clock is unsure), media_id → nothing; ids that are due, soonest first.
-//! - `later`: due time (monotonic), media_id → deadline; meaningful within one run of the machine.
 //! - `failed`: media_id → nothing.
 //! - `meta`: format, journal position, counts at an orderly end.
 //!
-//! sled's trees are not written as one, so after anything but an orderly end `ready`, `later`, `failed` and the
-//! counts are made anew from `jobs`.
+//! sled's trees are not written as one, so after anything but an orderly end the order, `failed` and the counts are
+//! made anew from `jobs`.
 
 use super::journal::Position;
+use super::order::{Order, TimedKey, ms, parse_id, time_of};
 use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView};
-use super::{Claim, Counts, DAY_MS};
+use super::{Claim, Counts};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sled::{Db, IVec, Tree};
+use sled::{Db, Tree};
 use std::collections::HashSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The layout of the trees. A database of another one is set aside and filled again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// sled's default of 1 GB is for servers.
 const CACHE_BYTES: u64 = 2 << 20;
@@ -37,9 +35,6 @@ const CACHE_BYTES: u64 = 2 << 20;
 /// servers too. An entry that does not fit gets a file of its own.
 const SEGMENT_BYTES: usize = 256 << 10;
 
-/// Entries of `ready` and `later` that status looks through for the oldest deadline.
-const LATER_SCAN_MAX: usize = 10_000;
-
 /// Receipts that one call of [`Store::expire`] lets go at most, so that nobody waits long for the lock.
 const EXPIRE_MAX: usize = 200;
 
@@ -47,18 +42,14 @@ pub(super) struct Store {
     db: Db,
     jobs: Tree,
     receipts: Tree,
-    expiry: Tree,
-    ready: Tree,
-    later: Tree,
     failed: Tree,
     meta: Tree,
+    order: Order,
     data_file: File,
     deadline_ms: i64,
     counts: Counts,
     is_dirty: bool,
     durable_position: Option<Position>,
-    /// Nothing before this key of `ready` can be claimed, so no claim looks there again.
-    claimable_from: Vec<u8>,
     /// The entry that was claimed from last, without its ids: the next claim is mostly of the same one.
     last_claimed: Option<Entry>,
 }
@@ -69,6 +60,9 @@ struct Meta {
     position: Option<Position>,
     /// Set only by an orderly end.
     counts: Option<(u64, u64, u64)>,
+    /// Receipts of before are through; set with `counts`.
+    #[serde(default)]
+    fresh_from_ms: i64,
 }
 
 /// Why the database could not be opened.
@@ -115,18 +109,15 @@ impl Store {
         let mut store = Store {
             jobs: tree("jobs")?,
             receipts: tree("receipts")?,
-            expiry: tree("expiry")?,
-            ready: tree("ready")?,
-            later: tree("later")?,
             failed: tree("failed")?,
             meta: tree("meta")?,
+            order: Order::open(&db)?,
             data_file: File::open(folder.join("db"))?,
             db,
             deadline_ms,
             counts: Counts::default(),
             is_dirty: true,
             durable_position: None,
-            claimable_from: Vec::new(),
             last_claimed: None,
         };
         store.prepare()?;
@@ -150,29 +141,19 @@ impl Store {
             bail!("its format is {}, this version reads {FORMAT}", meta.format);
         }
         self.durable_position = meta.as_ref().and_then(|meta| meta.position.clone());
-        match meta.and_then(|meta| meta.counts) {
-            Some((waiting, saved, failed)) => {
+        match meta.and_then(|meta| Some((meta.counts?, meta.fresh_from_ms))) {
+            Some(((waiting, saved, failed), fresh_from_ms)) => {
                 self.counts = Counts { waiting, claimed: 0, saved, failed };
-                self.make_all_ready()?;
+                self.order.begin_at(fresh_from_ms);
+                self.order.make_all_ready()?;
             }
             None => self.count_again()?,
         }
         self.put_meta(None)
     }
 
-    /// Makes all due. Due times are monotonic and mean nothing after a restart.
-    pub fn make_all_ready(&mut self) -> Result<()> {
-        for entry in self.later.iter() {
-            let (key, deadline) = entry?;
-            self.put_ready([&deadline, &key[8..]].concat())?;
-        }
-        self.later.clear()?;
-        Ok(())
-    }
-
     fn count_again(&mut self) -> Result<()> {
-        self.ready.clear()?;
-        self.later.clear()?;
+        let marks = self.order.begin_anew()?;
         self.failed.clear()?;
         self.counts = Counts::default();
         for entry in self.jobs.iter() {
@@ -181,7 +162,10 @@ impl Store {
             match job.state {
                 JobState::Waiting { .. } => {
                     self.counts.waiting += 1;
-                    self.put_ready(timed_key(self.order_of(&job), &key))?;
+                    match job.alone {
+                        true => self.order.put_ready(order_of(&job), &key)?,
+                        false => self.order.freshen(&marks, order_of(&job), &job.receipt)?,
+                    }
                 }
                 JobState::Saved(_) => self.counts.saved += 1,
                 JobState::Failed(_) => {
@@ -215,55 +199,102 @@ impl Store {
         self.is_dirty = true;
         // A receipt that is known already is the same entry.
         self.receipts.insert(&entry.receipt, serde_json::to_vec(entry)?)?;
-        self.expiry.insert(timed_key(entry.submitted_ms, entry.receipt.as_bytes()), &[])?;
+        let mut has_new_ids = false;
         for id in &entry.submission.ids {
             let state = JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 };
             let (receipt, submitted_ms) = (entry.receipt.clone(), entry.submitted_ms);
-            let job = Job { receipt, submitted_ms, unsure: !entry.clock_trusted, state };
+            let job = Job { receipt, submitted_ms, unsure: !entry.clock_trusted, alone: false, state };
             let value = serde_json::to_vec(&job)?;
             if self.jobs.compare_and_swap(id.as_str(), None as Option<&[u8]>, Some(value))?.is_ok() {
-                self.put_ready(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
                 self.counts.waiting += 1;
+                has_new_ids = true;
             }
         }
-        Ok(())
+        let time_ms = if entry.clock_trusted { entry.submitted_ms } else { 0 };
+        self.order.add(time_ms, &entry.receipt, has_new_ids)
     }
 
-    /// Moves what is due by `now` from `later` to `ready`.
+    /// Moves what is due by `now` to where it can be claimed.
     pub fn make_ready(&mut self, now: Duration) -> Result<()> {
-        let bound = (ms(now) + 1).to_be_bytes();
-        for entry in self.later.range(..bound.to_vec()) {
-            let (key, deadline) = entry?;
-            self.put_ready([&deadline, &key[8..]].concat())?;
-            self.later.remove(key)?;
-        }
-        Ok(())
+        self.order.make_ready(now)
     }
 
-    /// The first of `ready` that is not in `claimed`. Who takes one out of `claimed` again without settling it says so
-    /// by [`Store::look_again`].
-    pub fn first_ready(&mut self, claimed: &HashSet<MediaId>, now: &Now) -> Result<Option<Claim>> {
-        for entry in self.ready.range(self.claimable_from.clone()..) {
-            let (key, _) = entry?;
-            self.claimable_from = key.to_vec();
-            let id = id_of(&key)?;
-            if claimed.contains(&id) {
-                continue;
-            }
-            let job = self.job(&id)?;
-            match job {
-                Some(job) if matches!(job.state, JobState::Waiting { .. }) => {
-                    return self.claim_of(id, job, now).map(Some);
-                }
-                _ => self.ready.remove(key)?,
+    /// As if everything were due.
+    pub fn make_all_ready(&mut self) -> Result<()> {
+        self.order.make_all_ready()
+    }
+
+    /// The due id that came first and is not in `claimed`.
+    pub fn first_due(&mut self, claimed: &HashSet<MediaId>, now: &Now) -> Result<Option<Claim>> {
+        loop {
+            let alone = self.order.first_alone(claimed)?;
+            let receipt = self.order.first_receipt()?;
+            let is_alone_first = match (&alone, &receipt) {
+                (Some((time_ms, _)), Some((key, _))) => *time_ms <= time_of(key)?,
+                (alone, _) => alone.is_some(),
             };
+            let found = match (alone, receipt) {
+                (Some((time_ms, id)), _) if is_alone_first => {
+                    self.job_alone(&id, time_ms)?.map(|job| (id, job))
+                }
+                (_, Some((key, true))) => self.take_of(key, claimed)?,
+                (_, Some((key, false))) => {
+                    self.open_receipt(key)?;
+                    None
+                }
+                (_, None) => return Ok(None),
+            };
+            if let Some((id, job)) = found {
+                return self.claim_of(id, job, now).map(Some);
+            }
         }
+    }
+
+    /// The job of an id that waits alone, under this time; otherwise it does not belong there.
+    fn job_alone(&mut self, id: &MediaId, time_ms: i64) -> Result<Option<Job>> {
+        let job = self.job(id)?.filter(|job| job.is_waiting() && job.alone && order_of(job) == time_ms);
+        if job.is_none() {
+            self.order.remove_ready(time_ms, id)?;
+        }
+        Ok(job)
+    }
+
+    /// The next id of an opened receipt, if it waits as part of it.
+    fn take_of(&mut self, key: TimedKey, claimed: &HashSet<MediaId>) -> Result<Option<(MediaId, Job)>> {
+        let Some(id) = self.order.take(&key) else { return Ok(None) };
+        let job = self.job(&id)?;
+        match job.filter(|job| job.is_waiting() && !job.alone && job.receipt.as_bytes() == &key[8..]) {
+            Some(job) if !claimed.contains(&id) => {
+                self.order.hand_out(&id, key);
+                return Ok(Some((id, job)));
+            }
+            // Claimed before the database was opened again.
+            Some(job) => self.set_alone(&id, job)?,
+            None => {}
+        }
+        self.order.pass_over(key)?;
         Ok(None)
     }
 
-    /// What was claimed before may be claimed again.
-    pub fn look_again(&mut self) {
-        self.claimable_from.clear();
+    fn set_alone(&mut self, id: &MediaId, mut job: Job) -> Result<()> {
+        job.alone = true;
+        self.put_job(id, &job)?;
+        self.order.put_ready(order_of(&job), id.as_str().as_bytes())?;
+        self.order.part(id)
+    }
+
+    fn open_receipt(&mut self, key: TimedKey) -> Result<()> {
+        let receipt = String::from_utf8_lossy(&key[8..]).into_owned();
+        let mut entry: Entry = self.value(&self.receipts, &receipt)?.context("a receipt is missing")?;
+        let ids = std::mem::take(&mut entry.submission.ids);
+        self.last_claimed = Some(entry);
+        self.order.open_receipt(key, ids);
+        Ok(())
+    }
+
+    /// What was claimed may be claimed again.
+    pub fn give_back(&mut self, id: &MediaId) {
+        self.order.give_back(id.clone());
     }
 
     fn claim_of(&mut self, id: MediaId, mut job: Job, now: &Now) -> Result<Claim> {
@@ -299,10 +330,7 @@ impl Store {
     }
 
     pub fn next_due(&self) -> Result<Option<Duration>> {
-        match self.later.first()? {
-            Some((key, _)) => Ok(Some(Duration::from_millis(u64::try_from(time_of(&key)?).unwrap_or(0)))),
-            None => Ok(None),
-        }
+        self.order.next_due()
     }
 
     /// Back to waiting, due at `due`. An `attempt` is counted under its code.
@@ -314,11 +342,11 @@ impl Store {
             *in_a_row = if last_code.as_deref() == Some(code) { *in_a_row + 1 } else { 1 };
             *last_code = Some(code.to_owned());
         }
-        let deadline = self.order_of(&job);
+        job.alone = true;
         self.put_job(id, &job)?;
-        self.ready.remove(timed_key(deadline, id.as_str().as_bytes()))?;
-        self.later.insert(timed_key(ms(due), id.as_str().as_bytes()), &deadline.to_be_bytes())?;
-        Ok(())
+        self.order.remove_ready(order_of(&job), id)?;
+        self.order.put_later(due, order_of(&job), id)?;
+        self.order.part(id)
     }
 
     /// Puts a job into a final state, or changes one final state into another.
@@ -326,7 +354,10 @@ impl Store {
         let Some(mut job) = self.job(id)? else { return Ok(()) };
         let before = std::mem::replace(&mut job.state, state.clone());
         self.put_job(id, &job)?;
-        self.ready.remove(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
+        if job.alone {
+            self.order.remove_ready(order_of(&job), id)?;
+        }
+        self.order.part(id)?;
         match (&before, state) {
             (_, JobState::Failed(_)) => self.failed.insert(id.as_str(), &[])?,
             (JobState::Failed(_), _) => self.failed.remove(id.as_str())?,
@@ -339,12 +370,13 @@ impl Store {
 
     /// Puts a failed id back; false when it is not on the failed list.
     pub fn retry(&mut self, id: &MediaId) -> Result<bool> {
-        let Some(job) = self.job(id)? else { return Ok(false) };
-        if !matches!(job.state, JobState::Failed(_)) {
+        if !self.job(id)?.is_some_and(|job| matches!(job.state, JobState::Failed(_))) {
             return Ok(false);
         }
         self.set_state(id, &JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 })?;
-        self.put_ready(timed_key(self.order_of(&job), id.as_str().as_bytes()))?;
+        if let Some(job) = self.job(id)? {
+            self.set_alone(id, job)?;
+        }
         Ok(true)
     }
 
@@ -373,61 +405,31 @@ impl Store {
 
     /// The days on which ids came that are still owed, as far as they are sure; numbered from the epoch.
     pub fn days_owed(&self) -> Result<Vec<i64>> {
-        let (mut days, mut from) = (Vec::new(), 1);
-        while let Some(entry) = self.ready.range(timed_key(from, &[])..).next() {
-            let submitted_ms = time_of(&entry?.0)? - self.deadline_ms;
-            let day = submitted_ms.div_euclid(DAY_MS);
-            days.push(day);
-            from = (day + 1) * DAY_MS + self.deadline_ms;
-        }
-        Ok(days)
+        self.order.days_owed()
     }
 
+    /// The deadline that comes first; as the wall clock has it where that is not sure.
     pub fn oldest_deadline_ms(&self) -> Result<Option<i64>> {
-        let mut oldest: Option<i64> = None;
-        for entry in self.ready.iter().take(LATER_SCAN_MAX) {
-            let (key, _) = entry?;
-            let order = time_of(&key)?;
-            let deadline = self.deadline_behind(order, &key)?;
-            oldest = Some(oldest.map_or(deadline, |oldest| oldest.min(deadline)));
-            if order > 0 {
-                break;
-            }
+        let oldest = self.order.oldest()?;
+        let mut submitted_ms = oldest.submitted_ms;
+        let mut and =
+            |time_ms: i64| submitted_ms = Some(submitted_ms.map_or(time_ms, |first| first.min(time_ms)));
+        for receipt in oldest.receipts {
+            self.value(&self.receipts, &receipt)?
+                .into_iter()
+                .for_each(|entry: Entry| and(entry.submitted_ms));
         }
-        for entry in self.later.iter().take(LATER_SCAN_MAX) {
-            let (key, order) = entry?;
-            let deadline = self.deadline_behind(time_of(&order)?, &key)?;
-            oldest = Some(oldest.map_or(deadline, |oldest| oldest.min(deadline)));
+        for id in oldest.ids {
+            self.job(&id)?.into_iter().for_each(|job| and(job.submitted_ms));
         }
-        Ok(oldest)
-    }
-
-    /// The deadline that an entry of `ready` or `later` stands for; as the wall clock has it where that is not
-    /// sure.
-    fn deadline_behind(&self, order: i64, timed_key: &[u8]) -> Result<i64> {
-        match order {
-            0 => Ok(self.job(&id_of(timed_key)?)?.map_or(i64::MAX, |job| self.deadline_of(&job))),
-            known => Ok(known),
-        }
+        Ok(submitted_ms.map(|time_ms| time_ms.saturating_add(self.deadline_ms).max(0)))
     }
 
     /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed. One whose stamp was
     /// not sure is taken to be as young as the first certain moment, which is `now_ms` when it is met here.
     pub fn expire(&mut self, before_ms: i64, now_ms: i64) -> Result<()> {
-        let bound = before_ms.max(0).to_be_bytes().to_vec();
-        let old: Vec<IVec> =
-            self.expiry.range(..bound).keys().take(EXPIRE_MAX).collect::<sled::Result<_>>()?;
-        for key in old {
+        for key in self.order.old_receipts(before_ms, now_ms, EXPIRE_MAX)? {
             let receipt = String::from_utf8_lossy(&key[8..]).into_owned();
-            let entry = self.value::<Entry>(&self.receipts, &receipt)?;
-            if entry.is_some_and(|entry| {
-                !entry.clock_trusted
-                    && time_of(&key).is_ok_and(|time_ms| time_ms == entry.submitted_ms.max(0))
-            }) {
-                self.expiry.insert(timed_key(now_ms, receipt.as_bytes()), &[])?;
-                self.expiry.remove(key)?;
-                continue;
-            }
             let view = self.receipt(&receipt)?;
             if view.as_ref().is_some_and(|view| !view.is_settled()) {
                 continue;
@@ -439,8 +441,8 @@ impl Store {
                     self.failed.remove(id.as_str())?;
                 }
             }
+            self.order.remove_receipt(&key)?;
             self.receipts.remove(&receipt)?;
-            self.expiry.remove(key)?;
             self.is_dirty = true;
         }
         Ok(())
@@ -473,16 +475,9 @@ impl Store {
     }
 
     fn put_meta(&self, counts: Option<(u64, u64, u64)>) -> Result<()> {
-        let meta = Meta { format: FORMAT, position: self.durable_position.clone(), counts };
+        let fresh_from_ms = self.order.fresh_from()?;
+        let meta = Meta { format: FORMAT, position: self.durable_position.clone(), counts, fresh_from_ms };
         self.meta.insert("meta", serde_json::to_vec(&meta)?)?;
-        Ok(())
-    }
-
-    fn put_ready(&mut self, key: Vec<u8>) -> Result<()> {
-        self.ready.insert(&key, &[])?;
-        if key < self.claimable_from {
-            self.claimable_from = key;
-        }
         Ok(())
     }
 
@@ -511,25 +506,19 @@ impl Store {
         }
     }
 
-    /// The first part of a job's key in `ready`: its deadline, or 0 while that is not known.
-    fn order_of(&self, job: &Job) -> i64 {
-        if job.unsure { 0 } else { self.deadline_of(job) }
-    }
-
-    fn deadline_of(&self, job: &Job) -> i64 {
-        job.submitted_ms.saturating_add(self.deadline_ms).max(0)
-    }
-
     /// The true time is known now, so the job's deadline is too: counted from the submission in the same run of
     /// the machine, from this moment after another one. That is later than the truth, and only once.
     fn settle_time(&mut self, id: &MediaId, job: &mut Job, age_ms: Option<i64>, now: &Now) -> Result<()> {
-        self.ready.remove(timed_key(self.order_of(job), id.as_str().as_bytes()))?;
+        self.order.remove_ready(order_of(job), id)?;
         job.submitted_ms = now.wall_ms - age_ms.unwrap_or(0);
         job.unsure = false;
-        self.put_job(id, job)?;
-        self.put_ready(timed_key(self.order_of(job), id.as_str().as_bytes()))?;
-        Ok(())
+        self.set_alone(id, job.clone())
     }
+}
+
+/// The time under which a job waits: that of its submission, or 0 while it is not known.
+fn order_of(job: &Job) -> i64 {
+    if job.unsure { 0 } else { job.submitted_ms.max(0) }
 }
 
 pub(super) fn config(folder: &Path) -> sled::Config {
@@ -555,27 +544,4 @@ fn age_ms(job: &Job, moment: Option<&Moment>, now: &Now) -> Option<i64> {
         _ if job.unsure || !now.wall_is_sure => None,
         _ => Some(now.wall_ms - job.submitted_ms),
     }
-}
-
-/// Eight bytes of time, big-endian so that keys sort by it, and the rest.
-fn timed_key(time_ms: i64, rest: &[u8]) -> Vec<u8> {
-    [&time_ms.max(0).to_be_bytes()[..], rest].concat()
-}
-
-fn time_of(key: &[u8]) -> Result<i64> {
-    let bytes = key.get(..8).and_then(|bytes| bytes.try_into().ok()).context("a key without time")?;
-    Ok(i64::from_be_bytes(bytes))
-}
-
-fn id_of(timed_key: &[u8]) -> Result<MediaId> {
-    parse_id(timed_key.get(8..).unwrap_or_default())
-}
-
-fn parse_id(bytes: &[u8]) -> Result<MediaId> {
-    let text = std::str::from_utf8(bytes).context("a key that is no media_id")?;
-    MediaId::parse(text).map_err(|why| anyhow::anyhow!("a key that is no media_id: it {why}"))
-}
-
-pub(super) fn ms(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -8,17 +8,25 @@ use std::sync::Arc;
 
 const NOW_MS: i64 = 1_795_280_466_123;
 
-struct Bench {
+pub(super) struct Bench {
     folder: tempfile::TempDir,
-    clock: Arc<TestClock>,
+    pub clock: Arc<TestClock>,
+    pub waiting_max: u64,
+    random: SharedRandom,
 }
 
 impl Bench {
-    fn new() -> Bench {
-        Bench { folder: tempfile::tempdir().unwrap(), clock: TestClock::at(NOW_MS) }
+    pub fn new() -> Bench {
+        Bench {
+            folder: tempfile::tempdir().unwrap(),
+            clock: TestClock::at(NOW_MS),
+            waiting_max: 10,
+            // One for all runs: no receipt comes twice.
+            random: SeededRandom::shared(1),
+        }
     }
 
-    fn open(&self) -> Queue {
+    pub fn open(&self) -> Queue {
         self.open_knowing(&|_| HashMap::new())
     }
 
@@ -34,12 +42,12 @@ impl Bench {
     fn options(&self) -> QueueOptions {
         QueueOptions {
             data_dir: self.folder.path().to_owned(),
-            waiting_max: 10,
+            waiting_max: self.waiting_max,
             reserve_bytes: 0,
             deadline: Duration::from_secs(72 * 3600),
             clock: self.clock.clone(),
             crowd: Default::default(),
-            random: SeededRandom::shared(1),
+            random: self.random.clone(),
         }
     }
 
@@ -48,15 +56,15 @@ impl Bench {
     }
 }
 
-fn id(text: &str) -> MediaId {
+pub(super) fn id(text: &str) -> MediaId {
     MediaId::parse(text).unwrap()
 }
 
-fn submission(ids: &[&str]) -> Submission {
+pub(super) fn submission(ids: &[&str]) -> Submission {
     Submission { ids: ids.iter().map(|text| id(text)).collect(), note: "n".into(), ..Submission::default() }
 }
 
-fn saved_as(file: &str) -> SavedAs {
+pub(super) fn saved_as(file: &str) -> SavedAs {
     SavedAs { file: file.into(), sha256: "ab".into(), bytes: 3 }
 }
 
@@ -133,6 +141,23 @@ fn a_postponed_id_waits_for_its_time_and_counts_its_attempts() {
     queue.postpone(&id("a"), Duration::from_secs(10), None);
     bench.clock.advance(Duration::from_secs(10));
     assert_eq!(queue.claim().unwrap().attempts, 1);
+}
+
+#[test]
+fn the_ids_of_a_submission_come_in_the_contributors_order() {
+    let bench = Bench::new();
+    let queue = bench.open();
+    queue.accept(submission(&["b", "a"])).unwrap();
+    bench.clock.advance(Duration::from_secs(1));
+    queue.accept(submission(&["a", "d", "c"])).unwrap();
+    assert_eq!(claimed(&queue).as_deref(), Some("b"));
+    // What was put off comes back in its own time.
+    queue.postpone(&id("b"), Duration::ZERO, None);
+    let claims: Vec<String> = std::iter::from_fn(|| claimed(&queue)).collect();
+    assert_eq!(claims, ["b", "a", "d", "c"]);
+    queue.release(&id("d"));
+    queue.release(&id("b"));
+    assert_eq!(std::iter::from_fn(|| claimed(&queue)).collect::<Vec<_>>(), ["b", "d"]);
 }
 
 #[test]
