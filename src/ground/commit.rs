@@ -1,6 +1,5 @@
-//! Group commit: many threads each bring one item, one of them commits all that wait, everybody gets the
-//! answer for their own. A slow disk then costs one sync for all who wait at that moment instead of one each;
-//! a thread that comes alone commits at once.
+//! Group commit: many threads each bring one item, one thread commits all that wait, everybody gets the
+//! answer for their own. A slow disk then costs one sync for all who wait at that moment instead of one each.
 //!
 //! On a fast disk a crowd would still pay for many small commits, because a sync is over before many have come. So
 //! where there is a [`Crowd`], a commit waits a moment for a part of it. Only a part, so that the others are on their
@@ -40,98 +39,90 @@ impl Crowd {
 /// A place where commits are gathered.
 pub struct GroupCommit<T, R> {
     state: Mutex<State<T, R>>,
-    /// For the one who waits for company, when there is enough.
+    /// For the committing thread, when there is something, or enough of it.
     is_enough: Condvar,
     batch_max: usize,
     crowd: Crowd,
 }
 
 struct State<T, R> {
-    /// In the order in which they came. While nobody commits it is empty.
+    /// In the order in which they came.
     waiting: Vec<(T, Arc<Seat<R>>)>,
-    committing: bool,
-    /// Whether the one who is to commit waits for company.
-    gathering: bool,
+    /// The committing thread waits for so many; for none while it is at work.
+    awaited: Option<usize>,
+    is_closed: bool,
 }
 
-/// Where one thread waits, so that a commit wakes those whom it concerns and nobody else: in a crowd that shares a
-/// condition each arrival would wake everybody.
+/// Where one thread waits, so that a commit wakes those whom it concerns and nobody else.
 struct Seat<R> {
-    call: Mutex<Call<R>>,
-    called: Condvar,
-}
-
-enum Call<R> {
-    Wait,
-    /// It is this thread's turn to commit.
-    Lead,
-    /// `None`: the commit that took this item panicked.
-    Answer(Option<R>),
+    /// `None` inside: the commit that took this item panicked, or there will be none.
+    answer: Mutex<Option<Option<R>>>,
+    answered: Condvar,
 }
 
 impl<T, R> GroupCommit<T, R> {
     /// A place that commits at most `batch_max` items at once, brought by a part of `crowd`.
     pub fn new(batch_max: usize, crowd: Crowd) -> GroupCommit<T, R> {
-        let state = State { waiting: Vec::new(), committing: false, gathering: false };
+        let state = State { waiting: Vec::new(), awaited: None, is_closed: false };
         let (state, is_enough) = (Mutex::new(state), Condvar::new());
         GroupCommit { state, is_enough, batch_max: batch_max.max(1), crowd }
     }
 
-    /// Brings `item`; returns its answer once it was part of a commit. `commit` gets the items in the order in
-    /// which they came and returns one answer for each, in the same order; it may run for other threads'
-    /// items too. `None` when the commit panicked or returned too few answers.
-    pub fn submit(&self, item: T, commit: impl Fn(Vec<T>) -> Vec<R>) -> Option<R> {
-        let seat = Arc::new(Seat { call: Mutex::new(Call::Wait), called: Condvar::new() });
+    /// Brings `item`; returns its answer once it was part of a commit. `None` when the commit panicked or returned too
+    /// few answers, and after [`GroupCommit::close`].
+    pub fn submit(&self, item: T) -> Option<R> {
+        let seat = Arc::new(Seat { answer: Mutex::new(None), answered: Condvar::new() });
         let mut state = self.lock();
-        state.waiting.push((item, seat.clone()));
-        if state.committing {
-            let is_awaited = state.gathering && self.has_company(&state);
-            drop(state);
-            if is_awaited {
-                self.is_enough.notify_one();
-            }
-            if let Some(answer) = seat.wait() {
-                return answer;
-            }
-            state = self.lock();
+        if state.is_closed {
+            return None;
         }
-        state.committing = true;
-        let state = self.gather(state);
-        self.commit_waiting(state, &commit);
-        // Whoever leads stands first in line, so the answer is there.
-        seat.wait().flatten()
+        state.waiting.push((item, seat.clone()));
+        let is_enough = state.awaited.is_some_and(|awaited| state.waiting.len() >= awaited);
+        drop(state);
+        if is_enough {
+            self.is_enough.notify_one();
+        }
+        seat.wait()
     }
 
-    fn gather<'g>(&'g self, mut state: MutexGuard<'g, State<T, R>>) -> MutexGuard<'g, State<T, R>> {
+    /// Commits what is brought until the place is closed; one thread does so. `commit` gets the items in the order in
+    /// which they came and returns one answer for each, in the same order.
+    pub fn serve(&self, commit: impl Fn(Vec<T>) -> Vec<R>) {
+        while let Some(batch) = self.gather() {
+            let (items, seats): (Vec<T>, Vec<Arc<Seat<R>>>) = batch.into_iter().unzip();
+            let answers = catch_unwind(AssertUnwindSafe(|| commit(items))).unwrap_or_default();
+            let mut answers = answers.into_iter();
+            seats.iter().for_each(|seat| seat.answer(answers.next()));
+        }
+    }
+
+    /// Nothing more is taken; what waits is still committed.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        self.is_enough.notify_one();
+    }
+
+    /// The items of the next commit; `None` when the place is closed and nothing waits.
+    fn gather(&self) -> Option<Vec<(T, Arc<Seat<R>>)>> {
+        let mut state = self.lock();
+        while state.waiting.is_empty() {
+            if state.is_closed {
+                return None;
+            }
+            state.awaited = Some(1);
+            state = self.is_enough.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
         let patience = Deadline::after(PATIENCE);
-        while !self.has_company(&state) {
+        let company = self.crowd.company().min(self.batch_max);
+        while state.waiting.len() < company && !state.is_closed {
             let Some(left) = patience.remaining() else { break };
-            state.gathering = true;
+            state.awaited = Some(company);
             let waited = self.is_enough.wait_timeout(state, left);
             state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
-        state.gathering = false;
-        state
-    }
-
-    fn has_company(&self, state: &State<T, R>) -> bool {
-        state.waiting.len() >= self.crowd.company().min(self.batch_max)
-    }
-
-    /// Commits what waits, and calls the next one to lead when others have come meanwhile.
-    fn commit_waiting(&self, mut state: MutexGuard<'_, State<T, R>>, commit: &impl Fn(Vec<T>) -> Vec<R>) {
+        state.awaited = None;
         let count = state.waiting.len().min(self.batch_max);
-        let (items, seats): (Vec<T>, Vec<Arc<Seat<R>>>) = state.waiting.drain(..count).unzip();
-        drop(state);
-        let answers = catch_unwind(AssertUnwindSafe(|| commit(items))).unwrap_or_default();
-        let mut state = self.lock();
-        match state.waiting.first() {
-            Some((_, next)) => next.call(Call::Lead),
-            None => state.committing = false,
-        }
-        drop(state);
-        let mut answers = answers.into_iter();
-        seats.iter().for_each(|seat| seat.call(Call::Answer(answers.next())));
+        Some(state.waiting.drain(..count).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T, R>> {
@@ -140,19 +131,17 @@ impl<T, R> GroupCommit<T, R> {
 }
 
 impl<R> Seat<R> {
-    fn call(&self, call: Call<R>) {
-        *self.call.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = call;
-        self.called.notify_one();
+    fn answer(&self, answer: Option<R>) {
+        *self.answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(answer);
+        self.answered.notify_one();
     }
 
-    /// The answer; `None`: it is this thread's turn to lead.
-    fn wait(&self) -> Option<Option<R>> {
-        let mut call = self.call.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    fn wait(&self) -> Option<R> {
+        let mut answer = self.answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         loop {
-            match std::mem::replace(&mut *call, Call::Wait) {
-                Call::Wait => call = self.called.wait(call).unwrap_or_else(|poisoned| poisoned.into_inner()),
-                Call::Lead => return None,
-                Call::Answer(answer) => return Some(answer),
+            match answer.take() {
+                Some(answer) => return answer,
+                None => answer = self.answered.wait(answer).unwrap_or_else(|poisoned| poisoned.into_inner()),
             }
         }
     }
@@ -162,52 +151,66 @@ impl<R> Seat<R> {
 mod tests {
     use super::*;
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Runs `clients` while another thread serves `place`.
+    fn served<T: Send, R: Send>(
+        place: &GroupCommit<T, R>,
+        commit: impl Fn(Vec<T>) -> Vec<R> + Sync,
+        clients: impl FnOnce(),
+    ) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| place.serve(&commit));
+            clients();
+            place.close();
+        });
+    }
 
     #[test]
     fn everybody_gets_their_own_answer_from_few_commits() {
         let place = GroupCommit::new(1000, Crowd::default());
         let commits = AtomicUsize::new(0);
-        let first_is_in = Barrier::new(2);
-        let others_wait = Barrier::new(2);
-        std::thread::scope(|scope| {
-            let first = scope.spawn(|| {
-                place.submit(0, |items: Vec<u32>| {
-                    commits.fetch_add(1, Ordering::SeqCst);
-                    first_is_in.wait();
-                    others_wait.wait();
-                    items
-                })
+        let (first_is_in, others_wait) = (Barrier::new(2), Barrier::new(2));
+        let commit = |items: Vec<u32>| {
+            if commits.fetch_add(1, Ordering::SeqCst) == 0 {
+                first_is_in.wait();
+                others_wait.wait();
+            }
+            items
+        };
+        served(&place, commit, || {
+            std::thread::scope(|scope| {
+                let first = scope.spawn(|| place.submit(0));
+                first_is_in.wait();
+                let (place, others) = (&place, 1..20);
+                let others: Vec<_> =
+                    others.map(|item| (item, scope.spawn(move || place.submit(item)))).collect();
+                while place.lock().waiting.len() < 19 {
+                    std::thread::yield_now();
+                }
+                others_wait.wait();
+                assert_eq!(first.join().unwrap(), Some(0));
+                for (item, thread) in others {
+                    assert_eq!(thread.join().unwrap(), Some(item));
+                }
             });
-            first_is_in.wait();
-            let others: Vec<_> = (1..20)
-                .map(|item| {
-                    let (place, commits) = (&place, &commits);
-                    let commit = move |items: Vec<u32>| {
-                        commits.fetch_add(1, Ordering::SeqCst);
-                        items
-                    };
-                    (item, scope.spawn(move || place.submit(item, commit)))
-                })
-                .collect();
-            while place.lock().waiting.len() < 19 {
-                std::thread::yield_now();
-            }
-            others_wait.wait();
-            assert_eq!(first.join().unwrap(), Some(0));
-            for (item, thread) in others {
-                assert_eq!(thread.join().unwrap(), Some(item));
-            }
         });
         assert_eq!(commits.load(Ordering::SeqCst), 2);
+        assert_eq!(place.submit(1), None, "it is closed");
     }
 
     #[test]
     fn a_panicking_commit_answers_none_and_the_next_one_works() {
         let place = GroupCommit::new(8, Crowd::default());
-        assert_eq!(place.submit(1, |_: Vec<u32>| -> Vec<u32> { panic!("disk on fire") }), None);
-        assert_eq!(place.submit(2, |items| items), Some(2));
-        assert_eq!(place.submit(3, |_| Vec::new()), None);
+        let commit = |items: Vec<u32>| match items[0] {
+            1 => panic!("disk on fire"),
+            3 => Vec::new(),
+            _ => items,
+        };
+        served(&place, commit, || {
+            assert_eq!(place.submit(1), None);
+            assert_eq!(place.submit(2), Some(2));
+            assert_eq!(place.submit(3), None);
+        });
     }
 
     #[test]
@@ -220,16 +223,42 @@ mod tests {
             items
         };
         crowd.tell(2 * PART_OF_CROWD);
+        served(&place, commit, || {
+            std::thread::scope(|scope| {
+                let (first, second) = (scope.spawn(|| place.submit(1)), scope.spawn(|| place.submit(2)));
+                assert_eq!((first.join().unwrap(), second.join().unwrap()), (Some(1), Some(2)));
+            });
+            // Also when a busy machine lets the second come too late; who stays alone is answered all the same.
+            assert!((1..=2).contains(&commits.load(Ordering::SeqCst)));
+            assert_eq!(place.submit(3), Some(3));
+            assert_eq!(crowd.company(), 2);
+            crowd.tell(100_000);
+            assert_eq!(crowd.company(), COMPANY_MAX);
+        });
+    }
+
+    #[test]
+    fn what_waits_when_the_place_is_closed_is_still_committed() {
+        let place = GroupCommit::new(1, Crowd::default());
+        let (is_in, goes_on) = (Barrier::new(2), Barrier::new(2));
+        let commit = |items: Vec<u32>| {
+            if items == [1] {
+                is_in.wait();
+                goes_on.wait();
+            }
+            items
+        };
         std::thread::scope(|scope| {
-            let (first, second) =
-                (scope.spawn(|| place.submit(1, commit)), scope.spawn(|| place.submit(2, commit)));
+            scope.spawn(|| place.serve(commit));
+            let first = scope.spawn(|| place.submit(1));
+            is_in.wait();
+            let second = scope.spawn(|| place.submit(2));
+            while place.lock().waiting.is_empty() {
+                std::thread::yield_now();
+            }
+            place.close();
+            goes_on.wait();
             assert_eq!((first.join().unwrap(), second.join().unwrap()), (Some(1), Some(2)));
         });
-        // Also when a busy machine lets the second come too late; who stays alone is answered all the same.
-        assert!((1..=2).contains(&commits.load(Ordering::SeqCst)));
-        assert_eq!(place.submit(3, commit), Some(3));
-        assert_eq!((crowd.company(), place.lock().gathering), (2, false));
-        crowd.tell(100_000);
-        assert_eq!(crowd.company(), COMPANY_MAX);
     }
 }

@@ -5,6 +5,7 @@ use super::tests::{Bench, id, saved_as, submission};
 use super::*;
 use crate::ground::clock::Clock;
 use crate::ground::random::SeededRandom;
+use std::collections::HashSet;
 
 /// How many orders of events; `CAMPAIGN_SEEDS` asks for more.
 const SEEDS: u64 = 20;
@@ -143,7 +144,7 @@ impl Model {
     /// Another run, after an orderly end or a sudden one.
     fn start_again(&mut self) {
         let is_orderly = self.below(2) == 0;
-        self.queue.take().filter(|_| is_orderly).inspect(Queue::close);
+        self.queue.take().filter(|_| is_orderly).inspect(|queue| queue.close());
         self.queue = Some(self.bench.open());
         for (stand, _) in self.ids.values_mut() {
             if matches!(stand, Stand::Claimed | Stand::Later(_)) {
