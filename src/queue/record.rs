@@ -70,17 +70,24 @@ pub enum JobState {
     /// Owed.
     Waiting {
         /// Attempts that were counted against it.
+        #[serde(default, skip_serializing_if = "is_zero")]
         attempts: u32,
         /// The code of the last one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         last_code: Option<String>,
         /// How many of the last ones had this code.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "is_zero")]
         in_a_row: u32,
     },
     /// A picture.
     Saved(SavedAs),
     /// Given up.
     Failed(Kept),
+}
+
+/// Most ids are fetched at the first try; what is not written down of them is a third of their record.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Why and when an id was given up.
