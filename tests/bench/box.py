@@ -57,7 +57,7 @@ class Box:
         self.log_path = os.path.join(folder, "log")
         begun = time.monotonic()
         self.process = started(
-            [*prefix, *AS_THE_UNIT, BINARY, "serve", "--config", "/dev/null"],
+            [*AS_THE_UNIT, *prefix, BINARY, "serve", "--config", "/dev/null"],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
