@@ -1,4 +1,5 @@
--- wrk: submissions with ids of their own, in the seed's format, and a count of answers that are not rc 0.
+-- wrk: submissions with ids of their own, which begin like WeChat's with anything (in order they would be an easy case
+-- for whoever sorts them), in the seed's format, and a count of answers that are not rc 0.
 --   wrk … -s submit.lua URL -- PREFIX IDS_A_SUBMISSION COOKIE
 local threads = {}
 
@@ -11,6 +12,11 @@ function init(arguments)
     prefix = arguments[1] .. "-" .. number .. "-"
     ids = tonumber(arguments[2])
     made, taken, refused = 0, 0, 0
+    local seed = 0
+    for at = 1, #prefix do
+        seed = (seed * 31 + prefix:byte(at)) % 2147483647
+    end
+    math.randomseed(seed)
     wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
     wrk.headers["Accept-Language"] = "zh-CN"
     if arguments[3] and arguments[3] ~= "" then
@@ -18,11 +24,20 @@ function init(arguments)
     end
 end
 
+local function anything(length)
+    local letters = {}
+    for at = 1, length do
+        local number = math.random(0, 61)
+        letters[at] = string.char(number + (number < 10 and 48 or number < 36 and 55 or 61))
+    end
+    return table.concat(letters)
+end
+
 function request()
     local list = {}
     for at = 1, ids do
         -- As long as WeChat's ids are, 64 characters.
-        local id = prefix .. made .. "-" .. at .. "-"
+        local id = anything(16) .. prefix .. made .. "-" .. at .. "-"
         list[at] = "%22" .. id .. string.rep("x", 64 - #id) .. "%22"
     end
     made = made + 1
