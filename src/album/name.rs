@@ -32,13 +32,16 @@ pub fn is_temporary(name: &str) -> bool {
 
 /// Whether a name begins as that of a picture does, `20261122T170106Z_`.
 pub fn is_of_picture(name: &str) -> bool {
-    let shape = |(index, byte): (usize, u8)| match index {
-        8 => byte == b'T',
-        15 => byte == b'Z',
-        16 => byte == b'_',
-        _ => byte.is_ascii_digit(),
-    };
-    name.len() > 17 && name.bytes().take(17).enumerate().all(shape)
+    let shape = "00000000T000000Z_";
+    name.len() > shape.len()
+        && name.as_bytes().get(..shape.len()).is_some_and(|start| is_shaped(start, shape))
+}
+
+/// Whether `name` has a digit for each 0 of `shape`, and otherwise the same.
+fn is_shaped(name: &[u8], shape: &str) -> bool {
+    let fits =
+        |(byte, wanted): (&u8, u8)| if wanted == b'0' { byte.is_ascii_digit() } else { *byte == wanted };
+    name.len() == shape.len() && name.iter().zip(shape.bytes()).all(fits)
 }
 
 /// The day's folder; from the second on, `2026-11-22_02`: FAT takes only some thousand long names in a folder.
@@ -48,12 +51,7 @@ pub fn folder_name(day: &str, part: u32) -> String {
 
 /// Whether `name` is that of a day's folder, the first or a later one.
 pub fn is_day(name: &str) -> bool {
-    let shape = |(index, byte): (usize, u8)| match index {
-        4 | 7 => byte == b'-',
-        10 => byte == b'_',
-        _ => byte.is_ascii_digit(),
-    };
-    matches!(name.len(), 10 | 13) && name.bytes().enumerate().all(shape)
+    ["0000-00-00", "0000-00-00_00"].iter().any(|shape| is_shaped(name.as_bytes(), shape))
 }
 
 /// The day that a day's folder belongs to.

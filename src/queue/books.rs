@@ -5,15 +5,29 @@ use super::opening::{open_anew, open_store, take_the_rest};
 use super::order;
 use super::record::{Entry, Kept, Moment};
 use super::store::{Now, Store, StoreFault};
-use super::*;
+use super::{
+    Accepted, Claim, Counts, DAY_MS, Failed, JobState, QueueOptions, ReceiptView, Refused, SavedAs,
+    SavedLookup, Submission,
+};
 use crate::ground::bell::Bell;
 use crate::ground::clock::day_utc;
 use crate::ground::durable;
+use crate::ground::media_id::MediaId;
 use crate::ground::random::READABLE;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Characters of a receipt: 31^10 are too many to guess at a few a second.
+const RECEIPT_LENGTH: usize = 10;
+
+/// Openings that fail although there is room on the disk, before sled's folder is set aside.
+pub(super) const STUCK_AFTER: u32 = 6;
+
+/// How long receipts of settled submissions are kept.
+const RECEIPT_LIFE_MS: i64 = 30 * DAY_MS;
 
 /// What is owed, and what became of it.
 pub struct Books {

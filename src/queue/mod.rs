@@ -38,19 +38,10 @@ const COMMIT_BATCH_MAX: usize = 512;
 /// The committing thread's stack: sled's trees are shallow.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Characters of a receipt: 31^10 are too many to guess at a few a second.
-const RECEIPT_LENGTH: usize = 10;
-
 /// Ids that are compared with the album at once while the queue is filled again.
 const REPLAY_BATCH: usize = 10_000;
 
-/// Openings that fail although there is room on the disk, before sled's folder is set aside.
-const STUCK_AFTER: u32 = 6;
-
 const DAY_MS: i64 = 86_400_000;
-
-/// How long receipts of settled submissions are kept.
-const RECEIPT_LIFE_MS: i64 = 30 * DAY_MS;
 
 /// What the room needs to know.
 pub struct QueueOptions {

@@ -74,13 +74,8 @@ impl Model {
 
     fn accept(&mut self) {
         let mut ids: Vec<String> = (0..=self.below(5)).map(|_| format!("id{}", self.below(IDS))).collect();
-        ids.dedup();
-        ids.sort_by_key(|_| self.below(100));
-        let unique: HashSet<String> = ids.iter().cloned().collect();
-        ids.retain({
-            let mut left = unique.clone();
-            move |id| left.remove(id)
-        });
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
         self.queue().accept(submission(&ids.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
         let came_ms = self.bench.clock.wall_ms();
         for id in ids {
@@ -165,20 +160,12 @@ impl Model {
     }
 
     fn check(&self) {
-        let count = |of: &[&str]| {
-            let name = |stand: Stand| match stand {
-                Stand::Failed => "failed",
-                Stand::Saved => "saved",
-                Stand::Claimed => "claimed",
-                _ => "other",
-            };
-            self.ids.values().filter(|(stand, _)| of.contains(&name(*stand))).count() as u64
-        };
+        let count = |of: fn(Stand) -> bool| self.ids.values().filter(|(stand, _)| of(*stand)).count() as u64;
         let counts = Counts {
-            waiting: count(&["claimed", "other"]),
-            claimed: count(&["claimed"]),
-            saved: count(&["saved"]),
-            failed: count(&["failed"]),
+            waiting: count(|stand| !matches!(stand, Stand::Failed | Stand::Saved)),
+            claimed: count(|stand| stand == Stand::Claimed),
+            saved: count(|stand| stand == Stand::Saved),
+            failed: count(|stand| stand == Stand::Failed),
         };
         assert_eq!(self.queue().counts(), counts);
         // That nothing of a receipt waits any more may be noticed only when its turn comes.

@@ -260,38 +260,19 @@ impl Order {
 
     /// When the oldest id came that waits and whose time is sure; and receipts and ids that wait without.
     pub fn oldest(&self) -> Result<Oldest> {
-        let mut times = Vec::new();
-        let mut unsure = Oldest::default();
-        let first = timed_key(self.fresh_from()?, &[]);
-        for entry in self.timeline.range(first..).take(OLDEST_SCAN_MAX) {
-            let (key, value) = entry?;
-            match time_of(&key)? {
-                _ if value != FRESH => {}
-                0 => unsure.receipts.push(String::from_utf8_lossy(&key[8..]).into_owned()),
-                time => {
-                    times.push(time);
-                    break;
-                }
-            }
-        }
-        for entry in self.ready.iter().take(OLDEST_SCAN_MAX) {
-            let (key, _) = entry?;
-            match time_of(&key)? {
-                0 => unsure.ids.push(id_of(&key)?),
-                time => {
-                    times.push(time);
-                    break;
-                }
-            }
-        }
+        let (receipts, fresh_ms) = unsure_and_first(&self.timeline, &timed_key(self.fresh_from()?, &[]))?;
+        let (ready, ready_ms) = unsure_and_first(&self.ready, &[])?;
+        let mut ids: Vec<MediaId> = ready.iter().map(|key| id_of(key)).collect::<Result<_>>()?;
+        let mut times: Vec<i64> = fresh_ms.into_iter().chain(ready_ms).collect();
         for entry in self.later.iter().take(OLDEST_SCAN_MAX) {
             let (key, time) = entry?;
             match time_of(&time)? {
-                0 => unsure.ids.push(id_of(&key)?),
+                0 => ids.push(id_of(&key)?),
                 time => times.push(time),
             }
         }
-        Ok(Oldest { submitted_ms: times.into_iter().min(), ..unsure })
+        let receipts = receipts.iter().map(|key| receipt_in(key)).collect();
+        Ok(Oldest { submitted_ms: times.into_iter().min(), receipts, ids })
     }
 
     /// Receipts of before `before_ms`, at most `count_max`. Those without a sure time that are through get `now_ms`
@@ -328,7 +309,6 @@ pub(super) struct Marks {
 }
 
 /// What [`Order::oldest`] found.
-#[derive(Default)]
 pub(super) struct Oldest {
     pub submitted_ms: Option<i64>,
     pub receipts: Vec<String>,
@@ -346,13 +326,32 @@ fn first_fresh(tree: &Tree, from: &[u8]) -> Result<Option<IVec>> {
     Ok(None)
 }
 
-pub(super) fn timed_key(time_ms: i64, rest: &[u8]) -> TimedKey {
+/// From `from` on: the fresh keys without a sure time, and the time of the first with one.
+fn unsure_and_first(tree: &Tree, from: &[u8]) -> Result<(Vec<IVec>, Option<i64>)> {
+    let mut unsure = Vec::new();
+    for entry in tree.range::<&[u8], _>((Bound::Included(from), Bound::Unbounded)).take(OLDEST_SCAN_MAX) {
+        let (key, value) = entry?;
+        match time_of(&key)? {
+            _ if value != FRESH => {}
+            0 => unsure.push(key),
+            time => return Ok((unsure, Some(time))),
+        }
+    }
+    Ok((unsure, None))
+}
+
+fn timed_key(time_ms: i64, rest: &[u8]) -> TimedKey {
     [&time_ms.max(0).to_be_bytes()[..], rest].concat()
 }
 
 pub(super) fn time_of(key: &[u8]) -> Result<i64> {
     let bytes = key.get(..8).and_then(|bytes| bytes.try_into().ok()).context("a key without time")?;
     Ok(i64::from_be_bytes(bytes))
+}
+
+/// The receipt of a key of the timeline.
+pub(super) fn receipt_in(timed_key: &[u8]) -> String {
+    String::from_utf8_lossy(timed_key.get(8..).unwrap_or_default()).into_owned()
 }
 
 fn id_of(timed_key: &[u8]) -> Result<MediaId> {

@@ -10,7 +10,7 @@
 //! made anew from `jobs`.
 
 use super::journal::Position;
-use super::order::{Order, TimedKey, ms, parse_id, time_of};
+use super::order::{Order, TimedKey, ms, parse_id, receipt_in, time_of};
 use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView};
 use super::{Claim, Counts};
 use crate::ground::durable;
@@ -284,7 +284,7 @@ impl Store {
     }
 
     fn open_receipt(&mut self, key: TimedKey) -> Result<()> {
-        let receipt = String::from_utf8_lossy(&key[8..]).into_owned();
+        let receipt = receipt_in(&key);
         let mut entry: Entry = self.value(&self.receipts, &receipt)?.context("a receipt is missing")?;
         let ids = std::mem::take(&mut entry.submission.ids);
         self.last_claimed = Some(entry);
@@ -429,7 +429,7 @@ impl Store {
     /// not sure is taken to be as young as the first certain moment, which is `now_ms` when it is met here.
     pub fn expire(&mut self, before_ms: i64, now_ms: i64) -> Result<()> {
         for key in self.order.old_receipts(before_ms, now_ms, EXPIRE_MAX)? {
-            let receipt = String::from_utf8_lossy(&key[8..]).into_owned();
+            let receipt = receipt_in(&key);
             let view = self.receipt(&receipt)?;
             if view.as_ref().is_some_and(|view| !view.is_settled()) {
                 continue;

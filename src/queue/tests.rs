@@ -1,5 +1,6 @@
 //! The queue over real sled and real files.
 
+use super::books::STUCK_AFTER;
 use super::*;
 use crate::ground::clock::TestClock;
 use crate::ground::random::SeededRandom;
