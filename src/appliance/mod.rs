@@ -10,7 +10,7 @@ pub mod status;
 mod watchdog;
 
 use crate::album::Album;
-use crate::collector::{Collector, CollectorOptions, WORKERS_PER_TURN, saved_as};
+use crate::collector::{Collector, CollectorOptions, WORKERS_PER_TURN};
 use crate::config::Config;
 use crate::door::inbound::{INSIDE_MAX, InboundDoor, InboundLimits, InboundOptions, Reuse};
 use crate::door::outbound::{OutboundDoor, OutboundLimits, OutboundOptions};
@@ -21,7 +21,7 @@ use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use crate::ground::random::SharedRandom;
 use crate::ground::stop::Stop;
-use crate::queue::{Queue, QueueOptions, SavedAs};
+use crate::queue::{Queue, QueueOptions};
 use crate::web::server::WebServer;
 use crate::web::{Rooms as WebRooms, Site, WebOptions};
 use crate::wechat::{WeChat, WeChatOptions};
@@ -359,9 +359,9 @@ fn last_days(clock: &SharedClock) -> Vec<String> {
     (0..=REPAIR_DAYS).map(|back| day_utc(clock.wall_ms() - back * DAY_MS)).collect()
 }
 
-fn saved_on(album: &Album, day: &str) -> HashMap<MediaId, SavedAs> {
+fn saved_on(album: &Album, day: &str) -> HashMap<MediaId, String> {
     match album.saved_on(day) {
-        Ok(saved) => saved.into_iter().map(|(id, saved)| (id, saved_as(saved))).collect(),
+        Ok(saved) => saved.into_iter().map(|(id, saved)| (id, saved.sha256)).collect(),
         Err(error) => {
             log::warn!("{error:#}");
             HashMap::new()

@@ -21,7 +21,7 @@ mod turns;
 pub use pause::Paused;
 pub use turns::WORKERS_PER_TURN;
 
-use crate::album::{Album, Facts, NotKept, WholePicture};
+use crate::album::{Album, Facts, NotKept, Saved, WholePicture};
 use crate::ground::bell::Bell;
 use crate::ground::checked_clock::WALL_TOLERANCE_MS;
 use crate::ground::clock::SharedClock;
@@ -29,7 +29,7 @@ use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use crate::ground::random::SharedRandom;
 use crate::ground::stop::Stop;
-use crate::queue::{Claim, Queue, SavedAs};
+use crate::queue::{Claim, Queue};
 use crate::wechat::fault::Outcome;
 use crate::wechat::{Fault, WeChat};
 use landing::Landing;
@@ -128,7 +128,7 @@ pub struct Collector {
 /// What a download came to.
 enum Home {
     /// It had come home before; a crash came between the album's commit and the queue's.
-    Kept(SavedAs),
+    Kept(Saved),
     /// It is whole and waits for its commit.
     Whole(Box<WholePicture>),
 }
@@ -239,10 +239,10 @@ impl Collector {
     }
 
     /// One end a picture, in their order; none when it broke off.
-    fn commit(&self, pictures: Vec<WholePicture>) -> Vec<Result<SavedAs, Fault>> {
+    fn commit(&self, pictures: Vec<WholePicture>) -> Vec<Result<Saved, Fault>> {
         let committed = catch_unwind(AssertUnwindSafe(|| self.rooms.album.commit_all(pictures)));
         let ends = committed.unwrap_or_default().into_iter();
-        ends.map(|end| end.map(saved_as).map_err(|error| disk_fault_of(&error))).collect()
+        ends.map(|end| end.map_err(|error| disk_fault_of(&error))).collect()
     }
 
     /// Why everybody waits, if everybody does.
@@ -283,7 +283,7 @@ impl Collector {
         let mut facts = facts_of(claim);
         // A crash may have come between the album's commit and the queue's.
         if let Some(saved) = self.rooms.album.find(&facts).map_err(|error| disk_fault_of(&error))? {
-            return Ok(Home::Kept(saved_as(saved)));
+            return Ok(Home::Kept(saved));
         }
         let mut media = self.rooms.wechat.fetch(&claim.media_id)?;
         turn.begins(media.announced_bytes(), self.clock.monotonic().saturating_sub(claimed_at));
@@ -302,7 +302,7 @@ impl Collector {
         incoming.finish().map(|whole| Home::Whole(Box::new(whole))).map_err(|why| fault_of(&why))
     }
 
-    fn settle(&self, claim: &Claim, claimed_at: Duration, end: Result<SavedAs, Fault>) -> Tried {
+    fn settle(&self, claim: &Claim, claimed_at: Duration, end: Result<Saved, Fault>) -> Tried {
         let fault = match end {
             Ok(saved) => {
                 self.keep(claim, &saved);
@@ -330,8 +330,8 @@ impl Collector {
         }
     }
 
-    fn keep(&self, claim: &Claim, saved: &SavedAs) {
-        self.rooms.queue.complete(&claim.media_id, saved);
+    fn keep(&self, claim: &Claim, saved: &Saved) {
+        self.rooms.queue.complete(&claim.media_id, &saved.sha256);
         let mut totals = self.totals_lock();
         totals.saved += 1;
         totals.saved_bytes += saved.bytes;
@@ -445,11 +445,6 @@ fn facts_of(claim: &Claim) -> Facts {
         latitude: claim.submission.latitude,
         longitude: claim.submission.longitude,
     }
-}
-
-/// The queue's word for what the album says.
-pub fn saved_as(saved: crate::album::Saved) -> SavedAs {
-    SavedAs { file: saved.file, sha256: saved.sha256, bytes: saved.bytes }
 }
 
 fn fault_of(why: &NotKept) -> Fault {

@@ -6,8 +6,8 @@ use super::order;
 use super::record::{Entry, Kept, Moment};
 use super::store::{Now, Store, StoreFault};
 use super::{
-    Accepted, Claim, Counts, DAY_MS, Failed, JobState, QueueOptions, ReceiptView, Refused, SavedAs,
-    SavedLookup, Submission,
+    Accepted, Claim, Counts, DAY_MS, Failed, JobState, QueueOptions, ReceiptView, Refused, SavedLookup,
+    Submission,
 };
 use crate::ground::bell::Bell;
 use crate::ground::clock::day_utc;
@@ -185,9 +185,9 @@ impl Books {
         self.with_store(|store, _| store.next_due())?.map(|due| due.saturating_sub(now))
     }
 
-    /// The picture of a claim is kept.
-    pub fn complete(&self, media_id: &MediaId, saved: &SavedAs) {
-        self.settle(media_id, |store| store.set_state(media_id, &JobState::Saved(saved.clone())));
+    /// The picture of a claim is kept; its SHA-256 in lower-case hex.
+    pub fn complete(&self, media_id: &MediaId, sha256: &str) {
+        self.settle(media_id, |store| store.set_state(media_id, &JobState::Saved(sha256.to_owned())));
     }
 
     /// Gives a claim back, due after `wait`. `attempt`: count it, and remember the code.

@@ -14,6 +14,7 @@ mod books;
 mod journal;
 mod opening;
 mod order;
+mod receipts;
 mod record;
 mod store;
 
@@ -61,19 +62,9 @@ pub struct QueueOptions {
     pub crowd: Crowd,
 }
 
-/// Asked when the queue is filled again: what the album has of a day (`2026-11-22`).
-pub type SavedLookup<'a> = dyn Fn(&str) -> HashMap<MediaId, SavedAs> + 'a;
-
-/// What is known of a picture that was brought home.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SavedAs {
-    /// Below the pictures folder.
-    pub file: String,
-    /// Lower-case hex.
-    pub sha256: String,
-    /// Its length.
-    pub bytes: u64,
-}
+/// Asked when the queue is filled again: what the album has of a day (`2026-11-22`), each with its SHA-256 in
+/// lower-case hex.
+pub type SavedLookup<'a> = dyn Fn(&str) -> HashMap<MediaId, String> + 'a;
 
 /// A job that one worker holds.
 #[derive(Clone, Debug)]

@@ -104,10 +104,10 @@ fn complete_what_is_saved(
     for (id, submitted_ms) in unsettled.drain(..) {
         let day = day_utc(submitted_ms);
         let album = by_day.entry(day.clone()).or_insert_with(|| saved(&day));
-        if let Some(saved) = album.get(&id)
+        if let Some(sha256) = album.get(&id)
             && matches!(store.state(&id)?, Some(JobState::Waiting { .. }))
         {
-            store.set_state(&id, &JobState::Saved(saved.clone()))?;
+            store.set_state(&id, &JobState::Saved(sha256.clone()))?;
         }
     }
     Ok(())

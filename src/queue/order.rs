@@ -5,36 +5,27 @@
 //! - Alone, from then on, under its own time: in `ready`, or in `later` until it is due.
 //!
 //! By receipts, because sled keeps some hundred bytes in memory for every few entries, and a million ids are waiting
-//! in a hundred thousand receipts.
+//! in a hundred thousand [`receipts`](super::receipts).
 //!
-//! Trees:
-//! - `timeline`: submission time (0 while it is unsure), receipt → [`FRESH`] or [`THROUGH`]; also tells when a receipt
-//!   may be forgotten.
+//! Trees, besides those of the receipts:
 //! - `ready`: submission time (0 while it is unsure), media_id → nothing; ids that are due.
 //! - `later`: due time (monotonic), media_id → submission time; meaningful within one run of the machine.
 
 use super::DAY_MS;
+use super::receipts::{Receipts, TimedKey, behind_time, time_of, timed_key};
+use super::record::Entry;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use sled::{Db, IVec, Tree};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
-
-/// Ids of the receipt wait as part of it.
-const FRESH: &[u8] = b"";
-/// None do.
-const THROUGH: &[u8] = b"t";
 
 /// Ids that status looks through for the oldest.
 const OLDEST_SCAN_MAX: usize = 10_000;
 
-/// Eight bytes of time, big-endian so that keys sort by it, and a receipt or an id.
-pub(super) type TimedKey = Vec<u8>;
-
 /// The order.
 pub(super) struct Order {
-    timeline: Tree,
+    receipts: Receipts,
     ready: Tree,
     later: Tree,
     /// No fresh receipt before it waits to be opened.
@@ -50,7 +41,7 @@ pub(super) struct Order {
 impl Order {
     pub fn open(db: &Db) -> Result<Order> {
         Ok(Order {
-            timeline: db.open_tree("timeline")?,
+            receipts: Receipts::open(db)?,
             ready: db.open_tree("ready")?,
             later: db.open_tree("later")?,
             unopened_from: Vec::new(),
@@ -72,39 +63,23 @@ impl Order {
         first.filter(|key| !key.is_empty()).map_or(Ok(0), |key| time_of(key))
     }
 
-    /// Forgets what waits alone, to be told anew by [`Order::put_ready`]; returns what [`Order::freshen`] needs.
-    pub fn begin_anew(&mut self) -> Result<Marks> {
+    /// The receipts, for looking at them.
+    pub fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
+    /// Forgets what waits alone, to be told anew by [`Order::put_ready`]; returns what [`Receipts::freshen`] needs.
+    pub fn begin_anew(&mut self) -> Result<HashSet<u32>> {
         self.ready.clear()?;
         self.later.clear()?;
-        let mut through = HashSet::new();
-        for entry in self.timeline.iter() {
-            let (key, value) = entry?;
-            if value != FRESH {
-                through.insert(crc32fast::hash(&key));
-            }
-        }
-        Ok(Marks { through })
+        self.receipts.through()
     }
 
-    /// A receipt has come, perhaps once more; `is_fresh`: with ids that wait as part of it.
-    pub fn add(&mut self, time_ms: i64, receipt: &str, is_fresh: bool) -> Result<()> {
-        let key = timed_key(time_ms, receipt.as_bytes());
-        if !is_fresh {
-            let _ = self.timeline.compare_and_swap(key, None as Option<&[u8]>, Some(THROUGH))?;
-            return Ok(());
-        }
-        self.timeline.insert(&key, FRESH)?;
-        if key < self.unopened_from {
+    /// An entry has come, perhaps once more; `is_fresh`: with ids that wait as part of it.
+    pub fn add(&mut self, time_ms: i64, entry: &Entry, is_fresh: bool) -> Result<()> {
+        let key = self.receipts.add(time_ms, entry, is_fresh)?;
+        if is_fresh && key < self.unopened_from {
             self.unopened_from = key;
-        }
-        Ok(())
-    }
-
-    /// An id of this receipt waits as part of it, whatever the timeline says.
-    pub fn freshen(&mut self, marks: &Marks, time_ms: i64, receipt: &str) -> Result<()> {
-        let key = timed_key(time_ms, receipt.as_bytes());
-        if marks.through.contains(&crc32fast::hash(&key)) {
-            self.timeline.insert(key, FRESH)?;
         }
         Ok(())
     }
@@ -117,10 +92,10 @@ impl Order {
         {
             return Ok(Some((key.clone(), true)));
         }
-        for entry in self.timeline.range(self.unopened_from.clone()..) {
-            let (key, value) = entry?;
+        for entry in self.receipts.from(self.unopened_from.clone()) {
+            let (key, is_fresh) = entry?;
             self.unopened_from = key.to_vec();
-            if value == FRESH && !self.is_opened(&key) {
+            if is_fresh && !self.is_opened(&key) {
                 return Ok(Some(match opened {
                     Some(opened) if opened[..] < key[..] => (opened.clone(), true),
                     _ => (key.to_vec(), false),
@@ -130,6 +105,11 @@ impl Order {
             self.unopened_from.push(0);
         }
         Ok(opened.map(|key| (key.clone(), true)))
+    }
+
+    /// Whether nothing waits anywhere, not even in somebody's hands, once [`Order::first_receipt`] found none.
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty() && self.out.is_empty() && self.ready.is_empty() && self.later.is_empty()
     }
 
     fn is_opened(&self, key: &[u8]) -> bool {
@@ -158,10 +138,7 @@ impl Order {
 
     /// An id that was taken does not wait as part of this receipt.
     pub fn pass_over(&mut self, key: TimedKey) -> Result<()> {
-        if !self.is_opened(&key) {
-            self.timeline.insert(key, THROUGH)?;
-        }
-        Ok(())
+        if self.is_opened(&key) { Ok(()) } else { self.receipts.set_through(&key) }
     }
 
     /// Whatever was handed out last under this id is to be handed out again.
@@ -178,8 +155,11 @@ impl Order {
     }
 
     /// Makes an id due that waits alone.
-    pub fn put_ready(&mut self, time_ms: i64, id: &[u8]) -> Result<()> {
-        let key = timed_key(time_ms, id);
+    pub fn put_ready(&mut self, time_ms: i64, id: &MediaId) -> Result<()> {
+        self.put_ready_key(timed_key(time_ms, id.as_str().as_bytes()))
+    }
+
+    fn put_ready_key(&mut self, key: TimedKey) -> Result<()> {
         self.ready.insert(&key, &[])?;
         if key < self.claimable_from {
             self.claimable_from = key;
@@ -225,7 +205,7 @@ impl Order {
         let bound = (ms(now) + 1).to_be_bytes();
         for entry in self.later.range(..bound.to_vec()) {
             let (key, time) = entry?;
-            self.put_ready(time_of(&time)?, &key[8..])?;
+            self.put_ready_key(timed_key(time_of(&time)?, behind_time(&key)))?;
             self.later.remove(key)?;
         }
         Ok(())
@@ -235,7 +215,7 @@ impl Order {
     pub fn make_all_ready(&mut self) -> Result<()> {
         for entry in self.later.iter() {
             let (key, time) = entry?;
-            self.put_ready(time_of(&time)?, &key[8..])?;
+            self.put_ready_key(timed_key(time_of(&time)?, behind_time(&key)))?;
         }
         self.later.clear()?;
         Ok(())
@@ -243,25 +223,25 @@ impl Order {
 
     /// The days on which ids came that are due, as far as they are sure; numbered from the epoch.
     pub fn days_owed(&self) -> Result<Vec<i64>> {
-        let mut days = Vec::new();
-        let fresh_from = timed_key(self.fresh_from()?.max(1), &[]);
-        for (tree, from) in [(&self.timeline, fresh_from), (&self.ready, timed_key(1, &[]))] {
-            let mut from = from;
-            while let Some(key) = first_fresh(tree, &from)? {
-                let day = time_of(&key)?.div_euclid(DAY_MS);
-                days.push(day);
+        let mut days = BTreeSet::new();
+        for (is_alone, first_ms) in [(false, self.fresh_from()?.max(1)), (true, 1)] {
+            let mut from = timed_key(first_ms, &[]);
+            while let Some(key) =
+                if is_alone { self.alone(from).next() } else { self.fresh(from, usize::MAX).next() }
+            {
+                let day = time_of(&key?)?.div_euclid(DAY_MS);
+                days.insert(day);
                 from = timed_key((day + 1) * DAY_MS, &[]);
             }
         }
-        days.sort_unstable();
-        days.dedup();
-        Ok(days)
+        Ok(days.into_iter().collect())
     }
 
     /// When the oldest id came that waits and whose time is sure; and receipts and ids that wait without.
     pub fn oldest(&self) -> Result<Oldest> {
-        let (receipts, fresh_ms) = unsure_and_first(&self.timeline, &timed_key(self.fresh_from()?, &[]))?;
-        let (ready, ready_ms) = unsure_and_first(&self.ready, &[])?;
+        let fresh_from = timed_key(self.fresh_from()?, &[]);
+        let (receipts, fresh_ms) = unsure_and_first(self.fresh(fresh_from, OLDEST_SCAN_MAX))?;
+        let (ready, ready_ms) = unsure_and_first(self.alone(Vec::new()).take(OLDEST_SCAN_MAX))?;
         let mut ids: Vec<MediaId> = ready.iter().map(|key| id_of(key)).collect::<Result<_>>()?;
         let mut times: Vec<i64> = fresh_ms.into_iter().chain(ready_ms).collect();
         for entry in self.later.iter().take(OLDEST_SCAN_MAX) {
@@ -271,68 +251,35 @@ impl Order {
                 time => times.push(time),
             }
         }
-        let receipts = receipts.iter().map(|key| receipt_in(key)).collect();
         Ok(Oldest { submitted_ms: times.into_iter().min(), receipts, ids })
     }
 
-    /// Receipts of before `before_ms`, at most `count_max`. Those without a sure time that are through get `now_ms`
-    /// instead: they are older, but nobody knows by how much.
-    pub fn old_receipts(&mut self, before_ms: i64, now_ms: i64, count_max: usize) -> Result<Vec<TimedKey>> {
-        let bound = timed_key(before_ms, &[]);
-        let entries: Vec<(IVec, IVec)> =
-            self.timeline.range(..bound).take(count_max).collect::<sled::Result<_>>()?;
-        let mut old = Vec::new();
-        for (key, value) in entries {
-            match time_of(&key)? {
-                0 if value == FRESH => {}
-                0 => {
-                    self.timeline.insert(timed_key(now_ms, &key[8..]), value)?;
-                    self.timeline.remove(key)?;
-                }
-                _ => old.push(key.to_vec()),
-            }
-        }
-        Ok(old)
+    /// The keys of fresh receipts from `from` on, among the first `count_max` of all.
+    fn fresh(&self, from: TimedKey, count_max: usize) -> impl Iterator<Item = Result<IVec>> {
+        let entries = self.receipts.from(from).take(count_max);
+        entries.filter_map(|entry| entry.map(|(key, is_fresh)| is_fresh.then_some(key)).transpose())
     }
 
-    /// The receipt is forgotten.
-    pub fn remove_receipt(&mut self, key: &[u8]) -> Result<()> {
-        self.timeline.remove(key)?;
-        Ok(())
+    /// The keys of ids that are due alone, from `from` on.
+    fn alone(&self, from: TimedKey) -> impl Iterator<Item = Result<IVec>> {
+        self.ready.range(from..).keys().map(|key| Ok(key?))
     }
-}
-
-/// Checksums of the receipts that were through; one too many does no harm, because a receipt without fresh ids is soon
-/// found to be through again.
-pub(super) struct Marks {
-    through: HashSet<u32>,
 }
 
 /// What [`Order::oldest`] found.
 pub(super) struct Oldest {
     pub submitted_ms: Option<i64>,
-    pub receipts: Vec<String>,
+    /// Keys of the timeline.
+    pub receipts: Vec<IVec>,
     pub ids: Vec<MediaId>,
 }
 
-/// The first key of `tree` from `from` on that is fresh; all are in `ready`.
-fn first_fresh(tree: &Tree, from: &[u8]) -> Result<Option<IVec>> {
-    for entry in tree.range::<&[u8], _>((Bound::Included(from), Bound::Unbounded)) {
-        let (key, value) = entry?;
-        if value == FRESH {
-            return Ok(Some(key));
-        }
-    }
-    Ok(None)
-}
-
-/// From `from` on: the fresh keys without a sure time, and the time of the first with one.
-fn unsure_and_first(tree: &Tree, from: &[u8]) -> Result<(Vec<IVec>, Option<i64>)> {
+/// The first keys without a sure time, and the time of the first with one.
+fn unsure_and_first(keys: impl Iterator<Item = Result<IVec>>) -> Result<(Vec<IVec>, Option<i64>)> {
     let mut unsure = Vec::new();
-    for entry in tree.range::<&[u8], _>((Bound::Included(from), Bound::Unbounded)).take(OLDEST_SCAN_MAX) {
-        let (key, value) = entry?;
+    for key in keys {
+        let key = key?;
         match time_of(&key)? {
-            _ if value != FRESH => {}
             0 => unsure.push(key),
             time => return Ok((unsure, Some(time))),
         }
@@ -340,22 +287,8 @@ fn unsure_and_first(tree: &Tree, from: &[u8]) -> Result<(Vec<IVec>, Option<i64>)
     Ok((unsure, None))
 }
 
-fn timed_key(time_ms: i64, rest: &[u8]) -> TimedKey {
-    [&time_ms.max(0).to_be_bytes()[..], rest].concat()
-}
-
-pub(super) fn time_of(key: &[u8]) -> Result<i64> {
-    let bytes = key.get(..8).and_then(|bytes| bytes.try_into().ok()).context("a key without time")?;
-    Ok(i64::from_be_bytes(bytes))
-}
-
-/// The receipt of a key of the timeline.
-pub(super) fn receipt_in(timed_key: &[u8]) -> String {
-    String::from_utf8_lossy(timed_key.get(8..).unwrap_or_default()).into_owned()
-}
-
 fn id_of(timed_key: &[u8]) -> Result<MediaId> {
-    parse_id(timed_key.get(8..).unwrap_or_default())
+    parse_id(behind_time(timed_key))
 }
 
 pub(super) fn parse_id(bytes: &[u8]) -> Result<MediaId> {

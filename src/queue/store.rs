@@ -1,8 +1,8 @@
-//! sled: order, due times, attempts, receipts, failed list. Only this file and [`order`](super::order) name sled.
+//! sled: order, due times, attempts, receipts, failed list. Only this file, [`order`](super::order) and
+//! [`receipts`](super::receipts) name sled.
 //!
-//! Trees, besides those of the order:
-//! - `jobs`: media_id → [`Job`]; the truth of this file.
-//! - `receipts`: receipt → [`Entry`].
+//! Trees, besides those of the order and of the receipts:
+//! - `jobs`: digest of a media_id → [`Job`]; the truth of this file.
 //! - `failed`: media_id → nothing.
 //! - `meta`: format, journal position, counts at an orderly end.
 //!
@@ -10,14 +10,15 @@
 //! made anew from `jobs`.
 
 use super::journal::Position;
-use super::order::{Order, TimedKey, ms, parse_id, receipt_in, time_of};
+use super::order::{Order, ms, parse_id};
+use super::receipts::{TimedKey, behind_time, time_of};
 use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView};
 use super::{Claim, Counts};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result, bail};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use sled::{Db, Tree};
 use std::collections::HashSet;
 use std::fs::File;
@@ -26,7 +27,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The layout of the trees. A database of another one is set aside and filled again.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// sled's default of 1 GB is for servers.
 const CACHE_BYTES: u64 = 2 << 20;
@@ -35,13 +36,15 @@ const CACHE_BYTES: u64 = 2 << 20;
 /// servers too. An entry that does not fit gets a file of its own.
 const SEGMENT_BYTES: usize = 256 << 10;
 
+/// See [`key_of`].
+const KEY_BYTES: usize = 16;
+
 /// Receipts that one call of [`Store::expire`] lets go at most, so that nobody waits long for the lock.
 const EXPIRE_MAX: usize = 200;
 
 pub(super) struct Store {
     db: Db,
     jobs: Tree,
-    receipts: Tree,
     failed: Tree,
     meta: Tree,
     order: Order,
@@ -108,7 +111,6 @@ impl Store {
         let tree = |name: &str| db.open_tree(name);
         let mut store = Store {
             jobs: tree("jobs")?,
-            receipts: tree("receipts")?,
             failed: tree("failed")?,
             meta: tree("meta")?,
             order: Order::open(&db)?,
@@ -153,25 +155,18 @@ impl Store {
     }
 
     fn count_again(&mut self) -> Result<()> {
-        let marks = self.order.begin_anew()?;
+        let through = self.order.begin_anew()?;
         self.failed.clear()?;
         self.counts = Counts::default();
         for entry in self.jobs.iter() {
-            let (key, value) = entry?;
-            let job: Job = serde_json::from_slice(&value)?;
-            match job.state {
-                JobState::Waiting { .. } => {
-                    self.counts.waiting += 1;
-                    match job.alone {
-                        true => self.order.put_ready(order_of(&job), &key)?,
-                        false => self.order.freshen(&marks, order_of(&job), &job.receipt)?,
-                    }
-                }
-                JobState::Saved(_) => self.counts.saved += 1,
-                JobState::Failed(_) => {
-                    self.counts.failed += 1;
-                    self.failed.insert(&key, &[])?;
-                }
+            let (_, value) = entry?;
+            let job = Job::from_bytes(&value)?;
+            *self.counter(&job.state) += 1;
+            match (&job.state, &job.media_id) {
+                (JobState::Waiting { .. }, Some(id)) => self.order.put_ready(order_of(&job), id)?,
+                (JobState::Waiting { .. }, None) => self.order.receipts().freshen(&through, &job.receipt)?,
+                (JobState::Failed(_), Some(id)) => drop(self.failed.insert(id.as_str(), &[])?),
+                _ => {}
             }
         }
         Ok(())
@@ -197,21 +192,23 @@ impl Store {
     /// Takes an entry of the journal; what is known of it already stays as it is.
     pub fn insert(&mut self, entry: &Entry) -> Result<()> {
         self.is_dirty = true;
-        // A receipt that is known already is the same entry.
-        self.receipts.insert(&entry.receipt, serde_json::to_vec(entry)?)?;
-        let mut has_new_ids = false;
+        let (receipt, unsure) = (entry.receipt.clone(), !entry.clock_trusted);
+        let state = JobState::untouched();
+        let job = Job { media_id: None, receipt, submitted_ms: entry.submitted_ms, unsure, state };
+        let value = job.to_bytes()?;
+        let mut is_fresh = false;
         for id in &entry.submission.ids {
-            let state = JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 };
-            let (receipt, submitted_ms) = (entry.receipt.clone(), entry.submitted_ms);
-            let job = Job { receipt, submitted_ms, unsure: !entry.clock_trusted, alone: false, state };
-            let value = serde_json::to_vec(&job)?;
-            if self.jobs.compare_and_swap(id.as_str(), None as Option<&[u8]>, Some(value))?.is_ok() {
-                self.counts.waiting += 1;
-                has_new_ids = true;
+            let new = Some(&value[..]);
+            match self.jobs.compare_and_swap(key_of(id), None as Option<&[u8]>, new)? {
+                Ok(()) => {
+                    self.counts.waiting += 1;
+                    is_fresh = true;
+                }
+                // A sudden end may have kept the job and lost its receipt.
+                Err(known) => is_fresh |= known.current.is_some_and(|known| known == value),
             }
         }
-        let time_ms = if entry.clock_trusted { entry.submitted_ms } else { 0 };
-        self.order.add(time_ms, &entry.receipt, has_new_ids)
+        self.order.add(order_of(&job), entry, is_fresh)
     }
 
     /// Moves what is due by `now` to where it can be claimed.
@@ -242,6 +239,9 @@ impl Store {
                     self.open_receipt(key)?;
                     None
                 }
+                (_, None) if self.counts.waiting > 0 && self.order.is_empty() => {
+                    bail!("{} ids wait that have no place in the order", self.counts.waiting)
+                }
                 (_, None) => return Ok(None),
             };
             if let Some((id, job)) = found {
@@ -252,7 +252,7 @@ impl Store {
 
     /// The job of an id that waits alone, under this time; otherwise it does not belong there.
     fn job_alone(&mut self, id: &MediaId, time_ms: i64) -> Result<Option<Job>> {
-        let job = self.job(id)?.filter(|job| job.is_waiting() && job.alone && order_of(job) == time_ms);
+        let job = self.job(id)?.filter(|job| job.is_alone() && order_of(job) == time_ms);
         if job.is_none() {
             self.order.remove_ready(time_ms, id)?;
         }
@@ -263,7 +263,9 @@ impl Store {
     fn take_of(&mut self, key: TimedKey, claimed: &HashSet<MediaId>) -> Result<Option<(MediaId, Job)>> {
         let Some(id) = self.order.take(&key) else { return Ok(None) };
         let job = self.job(&id)?;
-        match job.filter(|job| job.is_waiting() && !job.alone && job.receipt.as_bytes() == &key[8..]) {
+        let is_part =
+            |job: &Job| job.is_waiting() && !job.is_alone() && job.receipt.as_bytes() == behind_time(&key);
+        match job.filter(is_part) {
             Some(job) if !claimed.contains(&id) => {
                 self.order.hand_out(&id, key);
                 return Ok(Some((id, job)));
@@ -277,15 +279,14 @@ impl Store {
     }
 
     fn set_alone(&mut self, id: &MediaId, mut job: Job) -> Result<()> {
-        job.alone = true;
+        job.media_id = Some(id.clone());
         self.put_job(id, &job)?;
-        self.order.put_ready(order_of(&job), id.as_str().as_bytes())?;
+        self.order.put_ready(order_of(&job), id)?;
         self.order.part(id)
     }
 
     fn open_receipt(&mut self, key: TimedKey) -> Result<()> {
-        let receipt = receipt_in(&key);
-        let mut entry: Entry = self.value(&self.receipts, &receipt)?.context("a receipt is missing")?;
+        let mut entry = self.order.receipts().entry_at(&key)?.context("a receipt is missing")?;
         let ids = std::mem::take(&mut entry.submission.ids);
         self.last_claimed = Some(entry);
         self.order.open_receipt(key, ids);
@@ -323,7 +324,7 @@ impl Store {
         if let Some(last) = self.last_claimed.as_ref().filter(|last| last.receipt == receipt) {
             return Ok(last.clone());
         }
-        let mut entry: Entry = self.value(&self.receipts, receipt)?.context("a job's receipt is missing")?;
+        let mut entry = self.order.receipts().entry(receipt)?.context("a job's receipt is missing")?;
         entry.submission.ids = Vec::new();
         self.last_claimed = Some(entry.clone());
         Ok(entry)
@@ -342,7 +343,7 @@ impl Store {
             *in_a_row = if last_code.as_deref() == Some(code) { *in_a_row + 1 } else { 1 };
             *last_code = Some(code.to_owned());
         }
-        job.alone = true;
+        job.media_id = Some(id.clone());
         self.put_job(id, &job)?;
         self.order.remove_ready(order_of(&job), id)?;
         self.order.put_later(due, order_of(&job), id)?;
@@ -352,11 +353,12 @@ impl Store {
     /// Puts a job into a final state, or changes one final state into another.
     pub fn set_state(&mut self, id: &MediaId, state: &JobState) -> Result<()> {
         let Some(mut job) = self.job(id)? else { return Ok(()) };
-        let before = std::mem::replace(&mut job.state, state.clone());
-        self.put_job(id, &job)?;
-        if job.alone {
+        if job.is_alone() {
             self.order.remove_ready(order_of(&job), id)?;
         }
+        let before = std::mem::replace(&mut job.state, state.clone());
+        job.media_id = matches!(state, JobState::Failed(_)).then(|| id.clone());
+        self.put_job(id, &job)?;
         self.order.part(id)?;
         match (&before, state) {
             (_, JobState::Failed(_)) => self.failed.insert(id.as_str(), &[])?,
@@ -373,7 +375,7 @@ impl Store {
         if !self.job(id)?.is_some_and(|job| matches!(job.state, JobState::Failed(_))) {
             return Ok(false);
         }
-        self.set_state(id, &JobState::Waiting { attempts: 0, last_code: None, in_a_row: 0 })?;
+        self.set_state(id, &JobState::untouched())?;
         if let Some(job) = self.job(id)? {
             self.set_alone(id, job)?;
         }
@@ -381,7 +383,7 @@ impl Store {
     }
 
     pub fn receipt(&self, receipt: &str) -> Result<Option<ReceiptView>> {
-        let Some(entry) = self.value::<Entry>(&self.receipts, receipt)? else { return Ok(None) };
+        let Some(entry) = self.order.receipts().entry(receipt)? else { return Ok(None) };
         let mut pictures = Vec::new();
         for id in entry.submission.ids {
             if let Some(job) = self.job(&id)? {
@@ -414,10 +416,8 @@ impl Store {
         let mut submitted_ms = oldest.submitted_ms;
         let mut and =
             |time_ms: i64| submitted_ms = Some(submitted_ms.map_or(time_ms, |first| first.min(time_ms)));
-        for receipt in oldest.receipts {
-            self.value(&self.receipts, &receipt)?
-                .into_iter()
-                .for_each(|entry: Entry| and(entry.submitted_ms));
+        for key in oldest.receipts {
+            self.order.receipts().entry_at(&key)?.into_iter().for_each(|entry| and(entry.submitted_ms));
         }
         for id in oldest.ids {
             self.job(&id)?.into_iter().for_each(|job| and(job.submitted_ms));
@@ -428,8 +428,8 @@ impl Store {
     /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed. One whose stamp was
     /// not sure is taken to be as young as the first certain moment, which is `now_ms` when it is met here.
     pub fn expire(&mut self, before_ms: i64, now_ms: i64) -> Result<()> {
-        for key in self.order.old_receipts(before_ms, now_ms, EXPIRE_MAX)? {
-            let receipt = receipt_in(&key);
+        for key in self.order.receipts().old(before_ms, now_ms, EXPIRE_MAX)? {
+            let receipt = String::from_utf8_lossy(behind_time(&key));
             let view = self.receipt(&receipt)?;
             if view.as_ref().is_some_and(|view| !view.is_settled()) {
                 continue;
@@ -437,12 +437,11 @@ impl Store {
             for (id, state) in view.map(|view| view.pictures).unwrap_or_default() {
                 if self.job(&id)?.is_some_and(|job| job.receipt == receipt) {
                     *self.counter(&state) = self.counter(&state).saturating_sub(1);
-                    self.jobs.remove(id.as_str())?;
+                    self.jobs.remove(key_of(&id))?;
                     self.failed.remove(id.as_str())?;
                 }
             }
-            self.order.remove_receipt(&key)?;
-            self.receipts.remove(&receipt)?;
+            self.order.receipts().remove(&key)?;
             self.is_dirty = true;
         }
         Ok(())
@@ -483,19 +482,12 @@ impl Store {
 
     fn put_job(&mut self, id: &MediaId, job: &Job) -> Result<()> {
         self.is_dirty = true;
-        self.jobs.insert(id.as_str(), serde_json::to_vec(job)?)?;
+        self.jobs.insert(key_of(id), job.to_bytes()?)?;
         Ok(())
     }
 
     fn job(&self, id: &MediaId) -> Result<Option<Job>> {
-        self.value(&self.jobs, id.as_str())
-    }
-
-    fn value<T: DeserializeOwned>(&self, tree: &Tree, key: &str) -> Result<Option<T>> {
-        match tree.get(key)? {
-            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            None => Ok(None),
-        }
+        self.jobs.get(key_of(id))?.map(|bytes| Job::from_bytes(&bytes)).transpose()
     }
 
     fn counter(&mut self, state: &JobState) -> &mut u64 {
@@ -514,6 +506,14 @@ impl Store {
         job.unsure = false;
         self.set_alone(id, job.clone())
     }
+}
+
+/// The key of an id's job: half of its SHA-256, which nobody can make meet another's, and which sled keeps in a quarter of
+/// the room.
+pub(super) fn key_of(id: &MediaId) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    key.copy_from_slice(&Sha256::digest(id.as_str())[..KEY_BYTES]);
+    key
 }
 
 /// The time under which a job waits: that of its submission, or 0 while it is not known.

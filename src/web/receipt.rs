@@ -26,7 +26,7 @@ pub(super) fn to_json(view: &ReceiptView, language: Language) -> Value {
 fn picture(media_id: &str, state: &JobState, language: Language) -> Value {
     match state {
         JobState::Waiting { .. } => json!({"media_id": media_id, "state": "waiting"}),
-        JobState::Saved(saved) => json!({"media_id": media_id, "state": "saved", "sha256": saved.sha256}),
+        JobState::Saved(sha256) => json!({"media_id": media_id, "state": "saved", "sha256": sha256}),
         JobState::Failed(kept) => {
             let entry = fault::entry(&kept.code);
             json!({

@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use tubox::album::manifest::{self, Row};
 use tubox::album::watch::Unwatched;
 use tubox::album::{Album, day_folders, verify};
-use tubox::collector::{Collector, CollectorOptions, Paused, Step, Tried, saved_as};
+use tubox::collector::{Collector, CollectorOptions, Paused, Step, Tried};
 use tubox::door::outbound::{Origin, OutboundDoor, OutboundLimits, OutboundOptions};
 use tubox::ground::checked_clock::CheckedClock;
 use tubox::ground::clock::{Clock, SharedClock, TestClock};
 use tubox::ground::media_id::MediaId;
 use tubox::ground::random::{SeededRandom, SharedRandom};
-use tubox::queue::{JobState, Queue, QueueOptions, SavedAs, Submission};
+use tubox::queue::{JobState, Queue, QueueOptions, Submission};
 use tubox::simulator::{Fault, Route, Simulator, SimulatorOptions};
 use tubox::wechat::{Fault as WeChatFault, TokenKind, WeChat, WeChatOptions, fault};
 
@@ -461,9 +461,9 @@ impl Bench {
     }
 }
 
-fn saved_on(album: &Album, day: &str) -> HashMap<MediaId, SavedAs> {
+fn saved_on(album: &Album, day: &str) -> HashMap<MediaId, String> {
     let saved = album.saved_on(day).unwrap();
-    saved.into_iter().map(|(id, saved)| (id, saved_as(saved))).collect()
+    saved.into_iter().map(|(id, saved)| (id, saved.sha256)).collect()
 }
 
 /// The day's folder of a file, from its name `20261122T…`.
