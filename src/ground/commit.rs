@@ -86,13 +86,18 @@ impl<T, R> GroupCommit<T, R> {
     }
 
     /// Commits what is brought until the place is closed; one thread does so. `commit` gets the items in the order in
-    /// which they came and returns one answer for each, in the same order.
-    pub fn serve(&self, commit: impl Fn(Vec<T>) -> Vec<R>) {
+    /// which they came, and tells one answer for each, in the same order, as soon as it knows them. What it does after
+    /// that nobody waits for, except the next commit.
+    pub fn serve(&self, commit: impl Fn(Vec<T>, &mut dyn FnMut(Vec<R>))) {
         while let Some(batch) = self.gather() {
             let (items, seats): (Vec<T>, Vec<Arc<Seat<R>>>) = batch.into_iter().unzip();
-            let answers = catch_unwind(AssertUnwindSafe(|| commit(items))).unwrap_or_default();
-            let mut answers = answers.into_iter();
-            seats.iter().for_each(|seat| seat.answer(answers.next()));
+            let mut seats = seats.into_iter();
+            let mut tell = |answers: Vec<R>| {
+                answers.into_iter().zip(seats.by_ref()).for_each(|(answer, seat)| seat.answer(Some(answer)));
+            };
+            let committed = catch_unwind(AssertUnwindSafe(|| commit(items, &mut tell)));
+            drop(committed);
+            seats.for_each(|seat| seat.answer(None));
         }
     }
 
@@ -159,7 +164,7 @@ mod tests {
         clients: impl FnOnce(),
     ) {
         std::thread::scope(|scope| {
-            scope.spawn(|| place.serve(&commit));
+            scope.spawn(|| place.serve(|items, tell| tell(commit(items))));
             clients();
             place.close();
         });
@@ -214,6 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_a_commit_does_after_its_answers() {
+        let place = GroupCommit::new(8, Crowd::default());
+        let has_answer = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                place.serve(|items: Vec<u32>, tell| {
+                    tell(items);
+                    has_answer.wait();
+                });
+            });
+            assert_eq!(place.submit(1), Some(1));
+            has_answer.wait();
+            place.close();
+        });
+    }
+
+    #[test]
     fn where_there_is_a_crowd_a_part_of_it_shares_a_commit() {
         let crowd = Crowd::default();
         let place = GroupCommit::new(100, crowd.clone());
@@ -249,7 +271,7 @@ mod tests {
             items
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| place.serve(commit));
+            scope.spawn(|| place.serve(|items, tell| tell(commit(items))));
             let first = scope.spawn(|| place.submit(1));
             is_in.wait();
             let second = scope.spawn(|| place.submit(2));

@@ -3,7 +3,7 @@
 use super::journal::Journal;
 use super::opening::{open_anew, open_store, take_the_rest};
 use super::order;
-use super::record::{Entry, Kept, Moment};
+use super::record::{Entry, JobKey, Kept, Moment, Record, key_of};
 use super::store::{Now, Store, StoreFault};
 use super::{
     Accepted, Claim, Counts, DAY_MS, Failed, JobState, QueueOptions, ReceiptView, Refused, SavedLookup,
@@ -86,30 +86,39 @@ impl Books {
         &self.bell
     }
 
-    /// Takes what came in together; one answer each, in their order.
-    pub(super) fn commit_batch(&self, batch: Vec<Submission>) -> Vec<Result<Accepted, Refused>> {
+    /// Takes what came in together, and gives one answer each, in their order.
+    pub(super) fn commit_batch(
+        &self,
+        batch: Vec<Submission>,
+        answer: &mut dyn FnMut(Vec<Result<Accepted, Refused>>),
+    ) {
         let free_bytes = durable::free_bytes(&self.options.data_dir).unwrap_or(u64::MAX);
         let mut plan = Plan { now: self.now(), free_bytes, ..Plan::default() };
         let answers: Vec<_> = batch.into_iter().map(|submission| self.plan(&mut plan, submission)).collect();
-        if plan.entries.is_empty() {
-            return answers;
+        if plan.records.is_empty() {
+            return answer(answers);
         }
-        let lines: String = plan.entries.iter().map(Entry::to_line).collect();
+        let mut lines = String::new();
+        plan.records.iter().for_each(|record| record.add_line(&mut lines));
         // Held until sled has the entries too, so that a position never lies beyond what sled knows.
         let mut journal = self.journal_lock();
         if let Err(refused) = self.append(&mut journal, &lines) {
             log::error!("{refused}");
-            let receipts: HashSet<&str> = plan.entries.iter().map(|entry| entry.receipt.as_str()).collect();
+            let receipts: HashSet<&str> =
+                plan.records.iter().map(|record| record.entry.receipt.as_str()).collect();
             // Answers that name a receipt of this very batch fall with it.
             let keep = |answer: Result<Accepted, Refused>| match answer {
                 Ok(accepted) if receipts.contains(accepted.receipt.as_str()) => Err(refused.clone()),
                 other => other,
             };
-            return answers.into_iter().map(keep).collect();
+            return answer(answers.into_iter().map(keep).collect());
         }
-        self.with_store(|store, _| plan.entries.iter().try_for_each(|entry| store.insert(entry)));
+        // It is promised now. Who asks for it at once waits until sled knows it too, by this lock.
+        let mut inner = self.lock();
+        answer(answers);
+        inner.with_store(|store, _| plan.records.iter().try_for_each(|record| store.insert(record)));
+        drop(inner);
         self.bell.ring();
-        answers
     }
 
     fn append(&self, journal: &mut Journal, lines: &str) -> Result<(), Refused> {
@@ -122,19 +131,15 @@ impl Books {
 
     /// What the journal would have to say about one submission.
     fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<Accepted, Refused> {
+        let keys: Vec<JobKey> = submission.ids.iter().map(key_of).collect();
         let (known, waiting) = self
             .with_store(|store, _| {
-                let lookup = |id: &MediaId| store.receipt_of(id);
-                let known: Result<Vec<_>> = submission.ids.iter().map(lookup).collect();
+                let known: Result<Vec<_>> = keys.iter().map(|key| store.receipt_of(key)).collect();
                 Ok((known?, store.counts().waiting))
             })
-            .unwrap_or_else(|| (vec![None; submission.ids.len()], 0));
-        let known: Vec<Option<String>> = submission
-            .ids
-            .iter()
-            .zip(known)
-            .map(|(id, stored)| stored.or_else(|| plan.receipt_of(id)))
-            .collect();
+            .unwrap_or_else(|| (vec![None; keys.len()], 0));
+        let known: Vec<Option<String>> =
+            keys.iter().zip(known).map(|(key, stored)| stored.or_else(|| plan.receipt_of(key))).collect();
         if let Some(Some(first)) = known.first()
             && known.iter().all(|receipt| receipt.as_ref() == Some(first))
         {
@@ -148,8 +153,8 @@ impl Books {
             return Err(Refused::NoRoom);
         }
         let receipt = self.options.random.text(RECEIPT_LENGTH, READABLE);
-        for id in &submission.ids {
-            plan.entry_of.entry(id.clone()).or_insert(plan.entries.len());
+        for key in &keys {
+            plan.record_of.entry(*key).or_insert(plan.records.len());
         }
         plan.new_ids += new_ids as u64;
         let now = &plan.now;
@@ -161,7 +166,8 @@ impl Books {
             moment: (!now.wall_is_sure).then(moment),
             submission,
         };
-        plan.entries.push(entry);
+        let record = Record::with_keys(entry, keys).map_err(|error| Refused::Disk(error.to_string()))?;
+        plan.records.push(record);
         Ok(Accepted { receipt, new_ids })
     }
 
@@ -357,22 +363,8 @@ impl Books {
         self.lock().claimed.remove(media_id);
     }
 
-    /// Runs `work` on sled. An error or a panic closes sled until [`Books::tend`] opens it again: after a full disk it
-    /// goes on failing until it is reopened. What was promised is in the journal all the while.
     fn with_store<T>(&self, work: impl FnOnce(&mut Store, &mut HashSet<MediaId>) -> Result<T>) -> Option<T> {
-        let mut inner = self.lock();
-        let Inner { store, claimed, .. } = &mut *inner;
-        let open = store.as_mut()?;
-        let done = catch_unwind(AssertUnwindSafe(|| work(open, claimed)));
-        match done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked"))) {
-            Ok(done) => Some(done),
-            Err(error) => {
-                log::error!("the queue's database fails and is opened again: {error:#}");
-                inner.is_damaged = matches!(StoreFault::of(error), StoreFault::Damaged(_));
-                inner.let_go();
-                None
-            }
-        }
+        self.lock().with_store(work)
     }
 
     fn now(&self) -> Now {
@@ -410,6 +402,26 @@ impl Inner {
         self.is_damaged = false;
     }
 
+    /// Runs `work` on sled. An error or a panic closes sled until [`Books::tend`] opens it again: after a full disk it
+    /// goes on failing until it is reopened. What was promised is in the journal all the while.
+    fn with_store<T>(
+        &mut self,
+        work: impl FnOnce(&mut Store, &mut HashSet<MediaId>) -> Result<T>,
+    ) -> Option<T> {
+        let open = self.store.as_mut()?;
+        let claimed = &mut self.claimed;
+        let done = catch_unwind(AssertUnwindSafe(|| work(open, claimed)));
+        match done.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked"))) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                log::error!("the queue's database fails and is opened again: {error:#}");
+                self.is_damaged = matches!(StoreFault::of(error), StoreFault::Damaged(_));
+                self.let_go();
+                None
+            }
+        }
+    }
+
     /// Closes sled, which writes once more and panics when that fails.
     pub(super) fn let_go(&mut self) {
         let store = self.store.take();
@@ -430,14 +442,14 @@ impl Drop for Inner {
 struct Plan {
     now: Now,
     free_bytes: u64,
-    entries: Vec<Entry>,
-    /// Under which entry an id comes first.
-    entry_of: HashMap<MediaId, usize>,
+    records: Vec<Record>,
+    /// In which record an id comes first.
+    record_of: HashMap<JobKey, usize>,
     new_ids: u64,
 }
 
 impl Plan {
-    fn receipt_of(&self, id: &MediaId) -> Option<String> {
-        Some(self.entries.get(*self.entry_of.get(id)?)?.receipt.clone())
+    fn receipt_of(&self, key: &JobKey) -> Option<String> {
+        Some(self.records.get(*self.record_of.get(key)?)?.entry.receipt.clone())
     }
 }

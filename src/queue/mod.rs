@@ -144,7 +144,7 @@ impl Queue {
         let committer = thread::Builder::new()
             .name("queue-commit".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || place.serve(|batch| desk.commit_batch(batch)))
+            .spawn(move || place.serve(|batch, answer| desk.commit_batch(batch, answer)))
             .context("could not start the queue's thread")?;
         Ok(Queue { books, intake, committer: Some(committer) })
     }

@@ -3,6 +3,7 @@
 //! again later, and the journal takes submissions meanwhile.
 
 use super::journal::Position;
+use super::record::Record;
 use super::store::{Store, StoreFault};
 use super::{JobState, QueueOptions, REPLAY_BATCH, SavedLookup, journal};
 use crate::ground::clock::{SharedClock, compact_utc, day_utc};
@@ -62,7 +63,9 @@ pub(super) fn take_the_rest(
     options: &QueueOptions,
     from: &Position,
 ) -> Result<(), StoreFault> {
-    let taken = journal::replay(&options.data_dir.join("journal"), Some(from), |entry| store.insert(&entry));
+    let taken = journal::replay(&options.data_dir.join("journal"), Some(from), |entry| {
+        store.insert(&Record::new(entry)?)
+    });
     taken.map(drop).map_err(StoreFault::of)
 }
 
@@ -82,7 +85,9 @@ fn replay(store: &mut Store, options: &QueueOptions, saved: &SavedLookup<'_>) ->
     let mut unsettled = Vec::new();
     let from = store.journal_position();
     let replayed = journal::replay(&options.data_dir.join("journal"), from.as_ref(), |entry| {
-        store.insert(&entry)?;
+        let record = Record::new(entry)?;
+        store.insert(&record)?;
+        let entry = record.entry;
         unsettled.extend(entry.submission.ids.into_iter().map(|id| (id, entry.submitted_ms)));
         if unsettled.len() >= REPLAY_BATCH {
             complete_what_is_saved(store, &mut unsettled, saved)

@@ -13,7 +13,7 @@
 
 use super::DAY_MS;
 use super::receipts::{Receipts, TimedKey, behind_time, time_of, timed_key};
-use super::record::Entry;
+use super::record::Record;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use sled::{Db, IVec, Tree};
@@ -76,8 +76,8 @@ impl Order {
     }
 
     /// An entry has come, perhaps once more; `is_fresh`: with ids that wait as part of it.
-    pub fn add(&mut self, time_ms: i64, entry: &Entry, is_fresh: bool) -> Result<()> {
-        let key = self.receipts.add(time_ms, entry, is_fresh)?;
+    pub fn add(&mut self, time_ms: i64, record: &Record, is_fresh: bool) -> Result<()> {
+        let key = self.receipts.add(time_ms, record, is_fresh)?;
         if is_fresh && key < self.unopened_from {
             self.unopened_from = key;
         }

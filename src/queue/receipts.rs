@@ -8,7 +8,7 @@
 //! A key of the timeline whose receipt is under another time is what a sudden end left behind: nothing is fresh there.
 //! One whose receipt is not known is damage.
 
-use super::record::Entry;
+use super::record::{Entry, Record};
 use anyhow::{Context, Result};
 use sled::{Db, IVec, Tree};
 use std::collections::HashSet;
@@ -34,10 +34,10 @@ impl Receipts {
 
     /// An entry has come, perhaps once more; `is_fresh`: with ids that wait as part of it. Returns its key: under this
     /// time, or under the one that it has already.
-    pub fn add(&self, time_ms: i64, entry: &Entry, is_fresh: bool) -> Result<TimedKey> {
+    pub fn add(&self, time_ms: i64, record: &Record, is_fresh: bool) -> Result<TimedKey> {
         let place = Place { time_ms: time_ms.max(0), mark: if is_fresh { FRESH } else { THROUGH } };
         let new = Some(&place.to_bytes()[..]);
-        let receipt = &entry.receipt;
+        let receipt = &record.entry.receipt;
         let place = match self.places.compare_and_swap(receipt, None as Option<&[u8]>, new)? {
             Ok(()) => place,
             Err(known) => Place::from_bytes(&known.current.context("a receipt was removed meanwhile")?)?,
@@ -46,7 +46,7 @@ impl Receipts {
             self.places.insert(receipt, &Place { mark: FRESH, ..place }.to_bytes())?;
         }
         let key = timed_key(place.time_ms, receipt.as_bytes());
-        self.timeline.insert(&key, serde_json::to_vec(entry)?)?;
+        self.timeline.insert(&key, record.json.as_bytes())?;
         Ok(key)
     }
 

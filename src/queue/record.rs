@@ -3,6 +3,8 @@
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
 
 /// What a contributor sends: ids and, if they like, who, where and what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,13 +47,46 @@ pub(super) struct Moment {
     pub monotonic_ms: i64,
 }
 
-impl Entry {
-    /// The journal's line: CRC-32 of the JSON in hex, a space, the JSON, a line break.
-    pub fn to_line(&self) -> String {
-        let json = serde_json::to_string(self).unwrap_or_default();
-        format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+/// sled's key for one id: half of its SHA-256, which nobody can make meet another's, and which sled keeps in a quarter of
+/// the room.
+pub(super) type JobKey = [u8; 16];
+
+/// See [`JobKey`].
+pub(super) fn key_of(id: &MediaId) -> JobKey {
+    let digest: [u8; 32] = Sha256::digest(id.as_str()).into();
+    let mut key = JobKey::default();
+    key.copy_from_slice(&digest[..16]);
+    key
+}
+
+/// An entry and what is written of it, in the journal and in sled.
+pub(super) struct Record {
+    pub entry: Entry,
+    /// Of its ids, in their order.
+    pub keys: Vec<JobKey>,
+    pub json: String,
+}
+
+impl Record {
+    pub fn new(entry: Entry) -> Result<Record> {
+        let keys = entry.submission.ids.iter().map(key_of).collect();
+        Record::with_keys(entry, keys)
     }
 
+    /// The same, where the keys are known already.
+    pub fn with_keys(entry: Entry, keys: Vec<JobKey>) -> Result<Record> {
+        let json = serde_json::to_string(&entry)?;
+        Ok(Record { entry, keys, json })
+    }
+
+    /// Appends the journal's line: CRC-32 of the JSON in hex, a space, the JSON, a line break.
+    pub fn add_line(&self, lines: &mut String) {
+        // Writing to a text does not fail.
+        let _ = writeln!(lines, "{:08x} {}", crc32fast::hash(self.json.as_bytes()), self.json);
+    }
+}
+
+impl Entry {
     /// The entry of a line without its line break; `None` when the line is torn or damaged.
     pub fn from_line(line: &[u8]) -> Option<Entry> {
         let (crc, rest) = line.split_at_checked(8)?;
@@ -243,7 +278,8 @@ mod tests {
             Submission { ids, note: "两\n行".into(), latitude: Some(-1.5), ..Submission::default() };
         let moment = Some(Moment { boot_id: "b".into(), monotonic_ms: 7 });
         let entry = Entry { receipt: "r".into(), submitted_ms: 5, clock_trusted: false, moment, submission };
-        let line = entry.to_line();
+        let mut line = String::new();
+        Record::new(entry.clone()).unwrap().add_line(&mut line);
         assert_eq!(line.matches('\n').count(), 1);
         let bytes = line.trim_end().as_bytes();
         assert_eq!(Entry::from_line(bytes), Some(entry));

@@ -12,13 +12,12 @@
 use super::journal::Position;
 use super::order::{Order, ms, parse_id};
 use super::receipts::{TimedKey, behind_time, time_of};
-use super::record::{Entry, Failed, Job, JobState, Moment, ReceiptView};
+use super::record::{Entry, Failed, Job, JobKey, JobState, Moment, ReceiptView, Record, key_of};
 use super::{Claim, Counts};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use sled::{Db, Tree};
 use std::collections::HashSet;
 use std::fs::File;
@@ -35,9 +34,6 @@ const CACHE_BYTES: u64 = 2 << 20;
 /// sled writes in pieces of this size, and under load it holds a dozen of them in memory; its default of 512 KB is for
 /// servers too. An entry that does not fit gets a file of its own.
 const SEGMENT_BYTES: usize = 256 << 10;
-
-/// See [`key_of`].
-const KEY_BYTES: usize = 16;
 
 /// Receipts that one call of [`Store::expire`] lets go at most, so that nobody waits long for the lock.
 const EXPIRE_MAX: usize = 200;
@@ -181,8 +177,9 @@ impl Store {
         self.counts.clone()
     }
 
-    pub fn receipt_of(&self, id: &MediaId) -> Result<Option<String>> {
-        Ok(self.job(id)?.map(|job| job.receipt))
+    pub fn receipt_of(&self, key: &JobKey) -> Result<Option<String>> {
+        let job = self.jobs.get(key)?.map(|bytes| Job::from_bytes(&bytes)).transpose()?;
+        Ok(job.map(|job| job.receipt))
     }
 
     pub fn state(&self, id: &MediaId) -> Result<Option<JobState>> {
@@ -190,16 +187,17 @@ impl Store {
     }
 
     /// Takes an entry of the journal; what is known of it already stays as it is.
-    pub fn insert(&mut self, entry: &Entry) -> Result<()> {
+    pub fn insert(&mut self, record: &Record) -> Result<()> {
         self.is_dirty = true;
+        let entry = &record.entry;
         let (receipt, unsure) = (entry.receipt.clone(), !entry.clock_trusted);
         let state = JobState::untouched();
         let job = Job { media_id: None, receipt, submitted_ms: entry.submitted_ms, unsure, state };
         let value = job.to_bytes()?;
         let mut is_fresh = false;
-        for id in &entry.submission.ids {
+        for key in &record.keys {
             let new = Some(&value[..]);
-            match self.jobs.compare_and_swap(key_of(id), None as Option<&[u8]>, new)? {
+            match self.jobs.compare_and_swap(key, None as Option<&[u8]>, new)? {
                 Ok(()) => {
                     self.counts.waiting += 1;
                     is_fresh = true;
@@ -208,7 +206,7 @@ impl Store {
                 Err(known) => is_fresh |= known.current.is_some_and(|known| known == value),
             }
         }
-        self.order.add(order_of(&job), entry, is_fresh)
+        self.order.add(order_of(&job), record, is_fresh)
     }
 
     /// Moves what is due by `now` to where it can be claimed.
@@ -506,14 +504,6 @@ impl Store {
         job.unsure = false;
         self.set_alone(id, job.clone())
     }
-}
-
-/// The key of an id's job: half of its SHA-256, which nobody can make meet another's, and which sled keeps in a quarter of
-/// the room.
-pub(super) fn key_of(id: &MediaId) -> [u8; KEY_BYTES] {
-    let mut key = [0; KEY_BYTES];
-    key.copy_from_slice(&Sha256::digest(id.as_str())[..KEY_BYTES]);
-    key
 }
 
 /// The time under which a job waits: that of its submission, or 0 while it is not known.
