@@ -1,9 +1,10 @@
 //! The queue's books: journal and sled, what is written into them, and what is told from them.
 
+use super::jobs::{JobKey, key_of};
 use super::journal::Journal;
 use super::opening::{open_anew, open_store, take_the_rest};
 use super::order;
-use super::record::{Entry, JobKey, Kept, Moment, Record, key_of};
+use super::record::{Entry, Kept, Moment, Record};
 use super::store::{Now, Store, StoreFault};
 use super::{
     Accepted, Claim, Counts, DAY_MS, Failed, JobState, QueueOptions, ReceiptView, Refused, SavedLookup,

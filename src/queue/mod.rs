@@ -11,6 +11,7 @@
 //! or when to try again; the collector tells it what became of a claim.
 
 mod books;
+mod jobs;
 mod journal;
 mod opening;
 mod order;
@@ -123,6 +124,17 @@ pub struct Counts {
     pub saved: u64,
     /// Length of the failed list.
     pub failed: u64,
+}
+
+impl Counts {
+    /// How many stand so; not how many are claimed.
+    fn of(&mut self, state: &JobState) -> &mut u64 {
+        match state {
+            JobState::Waiting { .. } => &mut self.waiting,
+            JobState::Saved(_) => &mut self.saved,
+            JobState::Failed(_) => &mut self.failed,
+        }
+    }
 }
 
 /// The queue, opened; everything but [`Queue::accept`] is its books'.

@@ -12,6 +12,7 @@
 //! - `later`: due time (monotonic), media_id → submission time; meaningful within one run of the machine.
 
 use super::DAY_MS;
+use super::jobs::Apart;
 use super::receipts::{Receipts, TimedKey, behind_time, time_of, timed_key};
 use super::record::Record;
 use crate::ground::media_id::MediaId;
@@ -155,8 +156,8 @@ impl Order {
     }
 
     /// Makes an id due that waits alone.
-    pub fn put_ready(&mut self, time_ms: i64, id: &MediaId) -> Result<()> {
-        self.put_ready_key(timed_key(time_ms, id.as_str().as_bytes()))
+    pub fn put_ready(&mut self, apart: &Apart) -> Result<()> {
+        self.put_ready_key(timed_key(apart.order_ms(), apart.media_id.as_str().as_bytes()))
     }
 
     fn put_ready_key(&mut self, key: TimedKey) -> Result<()> {
@@ -188,8 +189,9 @@ impl Order {
     }
 
     /// An id waits alone, and is due at `due`.
-    pub fn put_later(&mut self, due: Duration, time_ms: i64, id: &MediaId) -> Result<()> {
-        self.later.insert(timed_key(ms(due), id.as_str().as_bytes()), &time_ms.to_be_bytes())?;
+    pub fn put_later(&mut self, due: Duration, apart: &Apart) -> Result<()> {
+        let key = timed_key(ms(due), apart.media_id.as_str().as_bytes());
+        self.later.insert(key, &apart.order_ms().to_be_bytes())?;
         Ok(())
     }
 

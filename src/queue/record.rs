@@ -1,9 +1,9 @@
 //! What the queue writes down: the journal's line, sled's values, and what other rooms get to see of them.
 
+use super::jobs::{JobKey, key_of};
 use crate::ground::media_id::MediaId;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 /// What a contributor sends: ids and, if they like, who, where and what.
@@ -45,18 +45,6 @@ pub(super) struct Entry {
 pub(super) struct Moment {
     pub boot_id: String,
     pub monotonic_ms: i64,
-}
-
-/// sled's key for one id: half of its SHA-256, which nobody can make meet another's, and which sled keeps in a quarter of
-/// the room.
-pub(super) type JobKey = [u8; 16];
-
-/// See [`JobKey`].
-pub(super) fn key_of(id: &MediaId) -> JobKey {
-    let digest: [u8; 32] = Sha256::digest(id.as_str()).into();
-    let mut key = JobKey::default();
-    key.copy_from_slice(&digest[..16]);
-    key
 }
 
 /// An entry and what is written of it, in the journal and in sled.
@@ -142,78 +130,6 @@ pub struct Kept {
     pub at_ms: i64,
 }
 
-/// What sled keeps of one id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Job {
-    /// The id, where it is looked for by who does not know it: when it waits by itself, and not as part of its receipt,
-    /// or has failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub media_id: Option<MediaId>,
-    pub receipt: String,
-    /// What the deadline counts from; the entry keeps what the wall clock said.
-    pub submitted_ms: i64,
-    /// `submitted_ms` is not to be believed. Such jobs come first, until the true time is known.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unsure: bool,
-    pub state: JobState,
-}
-
-/// How a job's bytes begin, if not as JSON does.
-const WAITS: u8 = b'w';
-const WAITS_UNSURE: u8 = b'W';
-const SAVED: u8 = b's';
-const SAVED_UNSURE: u8 = b'S';
-
-impl Job {
-    pub fn is_waiting(&self) -> bool {
-        matches!(self.state, JobState::Waiting { .. })
-    }
-
-    /// Whether it waits by itself.
-    pub fn is_alone(&self) -> bool {
-        self.is_waiting() && self.media_id.is_some()
-    }
-
-    /// sled's value. Nearly all jobs wait untouched or are saved; up to 22 bytes need no room of their own in sled's
-    /// memory, so what waits has 19: a letter, the time, the receipt. What is saved has its SHA-256 behind a space; any
-    /// other is JSON.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let kind = match (&self.state, self.unsure) {
-            (JobState::Waiting { .. }, false) if self.media_id.is_none() => WAITS,
-            (JobState::Waiting { .. }, true) if self.media_id.is_none() => WAITS_UNSURE,
-            (JobState::Saved(_), false) => SAVED,
-            (JobState::Saved(_), true) => SAVED_UNSURE,
-            _ => return Ok(serde_json::to_vec(self)?),
-        };
-        let mut bytes = vec![kind];
-        bytes.extend(self.submitted_ms.to_be_bytes());
-        bytes.extend(self.receipt.as_bytes());
-        if let JobState::Saved(sha256) = &self.state {
-            bytes.push(b' ');
-            bytes.extend(sha256.as_bytes());
-        }
-        Ok(bytes)
-    }
-
-    /// What [`Job::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Job> {
-        let (kind, rest) = bytes.split_first().context("a job without content")?;
-        let unsure = match *kind {
-            WAITS | SAVED => false,
-            WAITS_UNSURE | SAVED_UNSURE => true,
-            _ => return Ok(serde_json::from_slice(bytes)?),
-        };
-        let (time, text) = rest.split_first_chunk().context("a job without time")?;
-        let text = std::str::from_utf8(text)?;
-        let (receipt, state) = match text.split_once(' ') {
-            Some((receipt, sha256)) => (receipt, JobState::Saved(sha256.to_owned())),
-            None => (text, JobState::untouched()),
-        };
-        let (receipt, submitted_ms) = (receipt.to_owned(), i64::from_be_bytes(*time));
-        Ok(Job { media_id: None, receipt, submitted_ms, unsure, state })
-    }
-}
-
 /// A line of the failed list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
@@ -248,28 +164,6 @@ impl ReceiptView {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_job_comes_back_as_it_was() {
-        let tried = JobState::Waiting { attempts: 2, last_code: Some("40007".into()), in_a_row: 1 };
-        let given_up = Kept { code: "40007".into(), detail: "a b".into(), at_ms: 9 };
-        for state in
-            [JobState::untouched(), tried, JobState::Saved("ab".repeat(32)), JobState::Failed(given_up)]
-        {
-            let is_named = !matches!(state, JobState::Saved(_)) && state != JobState::untouched();
-            for unsure in [false, true] {
-                let media_id = is_named.then(|| MediaId::parse("a").unwrap());
-                let (receipt, state) = ("abcdefghjk".to_owned(), state.clone());
-                let job = Job { media_id, receipt, submitted_ms: 1 << 41, unsure, state };
-                let bytes = job.to_bytes().unwrap();
-                assert_eq!(Job::from_bytes(&bytes).unwrap(), job);
-                assert!(job.state != JobState::untouched() || bytes.len() == 19, "{}", bytes.len());
-            }
-        }
-        for damaged in [&b""[..], b"w", b"w1234567", b"{}", b"x"] {
-            Job::from_bytes(damaged).unwrap_err();
-        }
-    }
 
     #[test]
     fn a_line_comes_back_or_is_refused_whole() {

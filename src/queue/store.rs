@@ -1,18 +1,16 @@
-//! sled: order, due times, attempts, receipts, failed list. Only this file, [`order`](super::order) and
-//! [`receipts`](super::receipts) name sled.
-//!
-//! Trees, besides those of the order and of the receipts:
-//! - `jobs`: digest of a media_id → [`Job`]; the truth of this file.
+//! sled: order, due times, attempts, receipts, failed list. Its parts are [`jobs`](super::jobs), the truth of it all,
+//! [`order`](super::order) and [`receipts`](super::receipts); nothing else names sled. Trees, besides theirs:
 //! - `failed`: media_id → nothing.
 //! - `meta`: format, journal position, counts at an orderly end.
 //!
 //! sled's trees are not written as one, so after anything but an orderly end the order, `failed` and the counts are
 //! made anew from `jobs`.
 
+use super::jobs::{Apart, Job, JobKey, Jobs, key_of};
 use super::journal::Position;
 use super::order::{Order, ms, parse_id};
 use super::receipts::{TimedKey, behind_time, time_of};
-use super::record::{Entry, Failed, Job, JobKey, JobState, Moment, ReceiptView, Record, key_of};
+use super::record::{Entry, Failed, JobState, Moment, ReceiptView, Record};
 use super::{Claim, Counts};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
@@ -40,7 +38,7 @@ const EXPIRE_MAX: usize = 200;
 
 pub(super) struct Store {
     db: Db,
-    jobs: Tree,
+    jobs: Jobs,
     failed: Tree,
     meta: Tree,
     order: Order,
@@ -106,7 +104,7 @@ impl Store {
         let db = config(folder).open()?;
         let tree = |name: &str| db.open_tree(name);
         let mut store = Store {
-            jobs: tree("jobs")?,
+            jobs: Jobs::open(&db)?,
             failed: tree("failed")?,
             meta: tree("meta")?,
             order: Order::open(&db)?,
@@ -154,18 +152,19 @@ impl Store {
         let through = self.order.begin_anew()?;
         self.failed.clear()?;
         self.counts = Counts::default();
-        for entry in self.jobs.iter() {
-            let (_, value) = entry?;
-            let job = Job::from_bytes(&value)?;
-            *self.counter(&job.state) += 1;
-            match (&job.state, &job.media_id) {
-                (JobState::Waiting { .. }, Some(id)) => self.order.put_ready(order_of(&job), id)?,
-                (JobState::Waiting { .. }, None) => self.order.receipts().freshen(&through, &job.receipt)?,
-                (JobState::Failed(_), Some(id)) => drop(self.failed.insert(id.as_str(), &[])?),
-                _ => {}
+        let Store { jobs, order, failed, counts, .. } = self;
+        jobs.for_each(|Job { receipt, apart, state }| {
+            *counts.of(&state) += 1;
+            match (&state, &apart) {
+                (JobState::Waiting { .. }, Some(apart)) => order.put_ready(apart),
+                (JobState::Waiting { .. }, None) => order.receipts().freshen(&through, &receipt),
+                (JobState::Failed(_), Some(apart)) => {
+                    failed.insert(apart.media_id.as_str(), &[])?;
+                    Ok(())
+                }
+                _ => Ok(()),
             }
-        }
-        Ok(())
+        })
     }
 
     /// Everything before it is in this database and on stable storage.
@@ -178,8 +177,7 @@ impl Store {
     }
 
     pub fn receipt_of(&self, key: &JobKey) -> Result<Option<String>> {
-        let job = self.jobs.get(key)?.map(|bytes| Job::from_bytes(&bytes)).transpose()?;
-        Ok(job.map(|job| job.receipt))
+        Ok(self.jobs.get(key)?.map(|job| job.receipt))
     }
 
     pub fn state(&self, id: &MediaId) -> Result<Option<JobState>> {
@@ -190,23 +188,16 @@ impl Store {
     pub fn insert(&mut self, record: &Record) -> Result<()> {
         self.is_dirty = true;
         let entry = &record.entry;
-        let (receipt, unsure) = (entry.receipt.clone(), !entry.clock_trusted);
-        let state = JobState::untouched();
-        let job = Job { media_id: None, receipt, submitted_ms: entry.submitted_ms, unsure, state };
-        let value = job.to_bytes()?;
+        let job = Job { receipt: entry.receipt.clone(), apart: None, state: JobState::untouched() };
         let mut is_fresh = false;
         for key in &record.keys {
-            let new = Some(&value[..]);
-            match self.jobs.compare_and_swap(key, None as Option<&[u8]>, new)? {
-                Ok(()) => {
-                    self.counts.waiting += 1;
-                    is_fresh = true;
-                }
-                // A sudden end may have kept the job and lost its receipt.
-                Err(known) => is_fresh |= known.current.is_some_and(|known| known == value),
-            }
+            let known = self.jobs.add(key, &job)?;
+            self.counts.waiting += u64::from(known.is_none());
+            // A sudden end may have kept the job and lost its receipt.
+            is_fresh |= known.is_none_or(|known| known == job);
         }
-        self.order.add(order_of(&job), record, is_fresh)
+        let time_ms = if entry.clock_trusted { entry.submitted_ms } else { 0 };
+        self.order.add(time_ms, record, is_fresh)
     }
 
     /// Moves what is due by `now` to where it can be claimed.
@@ -250,7 +241,10 @@ impl Store {
 
     /// The job of an id that waits alone, under this time; otherwise it does not belong there.
     fn job_alone(&mut self, id: &MediaId, time_ms: i64) -> Result<Option<Job>> {
-        let job = self.job(id)?.filter(|job| job.is_alone() && order_of(job) == time_ms);
+        let is_there = |job: &Job| {
+            job.is_waiting() && job.apart.as_ref().is_some_and(|apart| apart.order_ms() == time_ms)
+        };
+        let job = self.job(id)?.filter(is_there);
         if job.is_none() {
             self.order.remove_ready(time_ms, id)?;
         }
@@ -261,26 +255,36 @@ impl Store {
     fn take_of(&mut self, key: TimedKey, claimed: &HashSet<MediaId>) -> Result<Option<(MediaId, Job)>> {
         let Some(id) = self.order.take(&key) else { return Ok(None) };
         let job = self.job(&id)?;
-        let is_part =
-            |job: &Job| job.is_waiting() && !job.is_alone() && job.receipt.as_bytes() == behind_time(&key);
-        match job.filter(is_part) {
+        match job.filter(|job| job.is_part() && job.receipt.as_bytes() == behind_time(&key)) {
             Some(job) if !claimed.contains(&id) => {
                 self.order.hand_out(&id, key);
                 return Ok(Some((id, job)));
             }
             // Claimed before the database was opened again.
-            Some(job) => self.set_alone(&id, job)?,
+            Some(job) => {
+                let apart = self.apart(&id, &job)?;
+                self.set_alone(apart, job)?;
+            }
             None => {}
         }
         self.order.pass_over(key)?;
         Ok(None)
     }
 
-    fn set_alone(&mut self, id: &MediaId, mut job: Job) -> Result<()> {
-        job.media_id = Some(id.clone());
-        self.put_job(id, &job)?;
-        self.order.put_ready(order_of(&job), id)?;
-        self.order.part(id)
+    fn set_alone(&mut self, apart: Apart, job: Job) -> Result<()> {
+        self.order.put_ready(&apart)?;
+        self.order.part(&apart.media_id)?;
+        self.put_job(&apart.media_id.clone(), &Job { apart: Some(apart), ..job })
+    }
+
+    /// What is known of an id apart from its receipt, or is to be known from now on.
+    fn apart(&mut self, id: &MediaId, job: &Job) -> Result<Apart> {
+        if let Some(apart) = &job.apart {
+            return Ok(apart.clone());
+        }
+        let entry = self.entry_without_ids(&job.receipt)?;
+        let (submitted_ms, unsure) = (entry.submitted_ms, !entry.clock_trusted);
+        Ok(Apart { media_id: id.clone(), submitted_ms, unsure })
     }
 
     fn open_receipt(&mut self, key: TimedKey) -> Result<()> {
@@ -296,11 +300,12 @@ impl Store {
         self.order.give_back(id.clone());
     }
 
-    fn claim_of(&mut self, id: MediaId, mut job: Job, now: &Now) -> Result<Claim> {
+    fn claim_of(&mut self, id: MediaId, job: Job, now: &Now) -> Result<Claim> {
         let entry = self.entry_without_ids(&job.receipt)?;
-        let age_ms = age_ms(&job, entry.moment.as_ref(), now);
-        if job.unsure && now.wall_is_sure {
-            self.settle_time(&id, &mut job, age_ms, now)?;
+        let apart = self.apart(&id, &job)?;
+        let age_ms = age_ms(&apart, entry.moment.as_ref(), now);
+        if apart.unsure && now.wall_is_sure {
+            self.settle_time(apart, job.clone(), age_ms, now)?;
         }
         let JobState::Waiting { attempts, last_code, in_a_row } = job.state else {
             bail!("a claim of what does not wait");
@@ -341,21 +346,24 @@ impl Store {
             *in_a_row = if last_code.as_deref() == Some(code) { *in_a_row + 1 } else { 1 };
             *last_code = Some(code.to_owned());
         }
-        job.media_id = Some(id.clone());
-        self.put_job(id, &job)?;
-        self.order.remove_ready(order_of(&job), id)?;
-        self.order.put_later(due, order_of(&job), id)?;
-        self.order.part(id)
+        let apart = self.apart(id, &job)?;
+        self.order.remove_ready(apart.order_ms(), id)?;
+        self.order.put_later(due, &apart)?;
+        self.order.part(id)?;
+        self.put_job(id, &Job { apart: Some(apart), ..job })
     }
 
     /// Puts a job into a final state, or changes one final state into another.
     pub fn set_state(&mut self, id: &MediaId, state: &JobState) -> Result<()> {
         let Some(mut job) = self.job(id)? else { return Ok(()) };
-        if job.is_alone() {
-            self.order.remove_ready(order_of(&job), id)?;
+        if let Some(apart) = job.apart.as_ref().filter(|_| job.is_waiting()) {
+            self.order.remove_ready(apart.order_ms(), id)?;
         }
+        job.apart = match state {
+            JobState::Saved(_) => None,
+            _ => Some(self.apart(id, &job)?),
+        };
         let before = std::mem::replace(&mut job.state, state.clone());
-        job.media_id = matches!(state, JobState::Failed(_)).then(|| id.clone());
         self.put_job(id, &job)?;
         self.order.part(id)?;
         match (&before, state) {
@@ -363,8 +371,8 @@ impl Store {
             (JobState::Failed(_), _) => self.failed.remove(id.as_str())?,
             _ => None,
         };
-        *self.counter(&before) = self.counter(&before).saturating_sub(1);
-        *self.counter(state) += 1;
+        *self.counts.of(&before) = self.counts.of(&before).saturating_sub(1);
+        *self.counts.of(state) += 1;
         Ok(())
     }
 
@@ -374,8 +382,8 @@ impl Store {
             return Ok(false);
         }
         self.set_state(id, &JobState::untouched())?;
-        if let Some(job) = self.job(id)? {
-            self.set_alone(id, job)?;
+        if let Some(apart) = self.job(id)?.and_then(|job| job.apart) {
+            self.order.put_ready(&apart)?;
         }
         Ok(true)
     }
@@ -418,7 +426,7 @@ impl Store {
             self.order.receipts().entry_at(&key)?.into_iter().for_each(|entry| and(entry.submitted_ms));
         }
         for id in oldest.ids {
-            self.job(&id)?.into_iter().for_each(|job| and(job.submitted_ms));
+            self.job(&id)?.and_then(|job| job.apart).into_iter().for_each(|apart| and(apart.submitted_ms));
         }
         Ok(submitted_ms.map(|time_ms| time_ms.saturating_add(self.deadline_ms).max(0)))
     }
@@ -434,8 +442,8 @@ impl Store {
             }
             for (id, state) in view.map(|view| view.pictures).unwrap_or_default() {
                 if self.job(&id)?.is_some_and(|job| job.receipt == receipt) {
-                    *self.counter(&state) = self.counter(&state).saturating_sub(1);
-                    self.jobs.remove(key_of(&id))?;
+                    *self.counts.of(&state) = self.counts.of(&state).saturating_sub(1);
+                    self.jobs.remove(&key_of(&id))?;
                     self.failed.remove(id.as_str())?;
                 }
             }
@@ -480,35 +488,20 @@ impl Store {
 
     fn put_job(&mut self, id: &MediaId, job: &Job) -> Result<()> {
         self.is_dirty = true;
-        self.jobs.insert(key_of(id), job.to_bytes()?)?;
-        Ok(())
+        self.jobs.put(&key_of(id), job)
     }
 
     fn job(&self, id: &MediaId) -> Result<Option<Job>> {
-        self.jobs.get(key_of(id))?.map(|bytes| Job::from_bytes(&bytes)).transpose()
-    }
-
-    fn counter(&mut self, state: &JobState) -> &mut u64 {
-        match state {
-            JobState::Waiting { .. } => &mut self.counts.waiting,
-            JobState::Saved(_) => &mut self.counts.saved,
-            JobState::Failed(_) => &mut self.counts.failed,
-        }
+        self.jobs.get(&key_of(id))
     }
 
     /// The true time is known now, so the job's deadline is too: counted from the submission in the same run of
     /// the machine, from this moment after another one. That is later than the truth, and only once.
-    fn settle_time(&mut self, id: &MediaId, job: &mut Job, age_ms: Option<i64>, now: &Now) -> Result<()> {
-        self.order.remove_ready(order_of(job), id)?;
-        job.submitted_ms = now.wall_ms - age_ms.unwrap_or(0);
-        job.unsure = false;
-        self.set_alone(id, job.clone())
+    fn settle_time(&mut self, apart: Apart, job: Job, age_ms: Option<i64>, now: &Now) -> Result<()> {
+        self.order.remove_ready(apart.order_ms(), &apart.media_id)?;
+        let submitted_ms = now.wall_ms - age_ms.unwrap_or(0);
+        self.set_alone(Apart { submitted_ms, unsure: false, ..apart }, job)
     }
-}
-
-/// The time under which a job waits: that of its submission, or 0 while it is not known.
-fn order_of(job: &Job) -> i64 {
-    if job.unsure { 0 } else { job.submitted_ms.max(0) }
 }
 
 pub(super) fn config(folder: &Path) -> sled::Config {
@@ -526,12 +519,12 @@ pub(super) struct Now {
 }
 
 /// How long ago a job was submitted; `None` when the clocks cannot tell.
-fn age_ms(job: &Job, moment: Option<&Moment>, now: &Now) -> Option<i64> {
+fn age_ms(apart: &Apart, moment: Option<&Moment>, now: &Now) -> Option<i64> {
     match moment {
-        Some(moment) if job.unsure => {
+        Some(moment) if apart.unsure => {
             (moment.boot_id == now.boot_id).then(|| ms(now.monotonic) - moment.monotonic_ms)
         }
-        _ if job.unsure || !now.wall_is_sure => None,
-        _ => Some(now.wall_ms - job.submitted_ms),
+        _ if apart.unsure || !now.wall_is_sure => None,
+        _ => Some(now.wall_ms - apart.submitted_ms),
     }
 }

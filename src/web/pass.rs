@@ -3,7 +3,7 @@
 
 use crate::ground::clock::SharedClock;
 use crate::ground::durable;
-use crate::ground::hex::hex;
+use crate::ground::hex::{hex, unhex};
 use crate::ground::random::SharedRandom;
 use anyhow::{Context, Result};
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,8 +18,6 @@ const ADMIN_COOKIE: &str = "tubox_admin";
 /// How long a pass is good. A page that was open for longer fetches a new one by itself.
 const LIFE_SECONDS: i64 = 12 * 3600;
 const KEY_BYTES: usize = 32;
-/// A signature: SHA-256 has so many.
-const MAC_BYTES: usize = 32;
 /// Room for a Set-Cookie value.
 const COOKIE_BYTES_USUAL: usize = 192;
 
@@ -120,18 +118,6 @@ impl Passes {
         }
         mac
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; MAC_BYTES]> {
-    if text.len() != 2 * MAC_BYTES {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = [0; MAC_BYTES];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(digits[0])? << 4 | digit(digits[1])?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,0 +1,293 @@
+//! Where each id stands; a part of sled's store.
+//!
+//! Tree `jobs`: the first two bytes of an id's digest → a bucket, the jobs of all ids whose digest begins so. A leaf of
+//! sled holds sixteen entries at most and costs some 450 bytes of memory even while it is on the disk alone, so a million
+//! ids are a few in each of 65,536 buckets. While ids are few, a bucket is one job.
+//!
+//! In a bucket, one job after the other: the rest of the digest, two bytes of length, the job. Most ids wait as part of
+//! their receipt, and then no more than the receipt is kept of them: what else is known is the receipt's.
+
+use super::record::JobState;
+use crate::ground::hex::{hex, unhex};
+use crate::ground::media_id::MediaId;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sled::{Db, IVec, Tree};
+
+/// Half of an id's SHA-256, which nobody can make meet another's.
+pub(super) type JobKey = [u8; BUCKET_BYTES + REST_BYTES];
+
+const BUCKET_BYTES: usize = 2;
+const REST_BYTES: usize = 14;
+const LENGTH_BYTES: usize = 2;
+
+/// How a job's bytes begin, if not as JSON does.
+const WAITS: u8 = b'w';
+const SAVED: u8 = b's';
+
+/// See [`JobKey`].
+pub(super) fn key_of(id: &MediaId) -> JobKey {
+    let digest: [u8; 32] = Sha256::digest(id.as_str()).into();
+    let mut key = JobKey::default();
+    key.copy_from_slice(&digest[..size_of::<JobKey>()]);
+    key
+}
+
+/// What is kept of one id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub receipt: String,
+    /// Only of an id that waits apart from its receipt, or has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<Apart>,
+    pub state: JobState,
+}
+
+/// What is known of an id without its receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Apart {
+    pub media_id: MediaId,
+    /// What the deadline counts from; the receipt's entry keeps what the wall clock said.
+    pub submitted_ms: i64,
+    /// `submitted_ms` is not to be believed. Such jobs come first, until the true time is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
+}
+
+impl Apart {
+    /// The time under which it waits: that of its submission, or 0 while it is not known.
+    pub fn order_ms(&self) -> i64 {
+        if self.unsure { 0 } else { self.submitted_ms.max(0) }
+    }
+}
+
+impl Job {
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, JobState::Waiting { .. })
+    }
+
+    /// Whether it waits as part of its receipt.
+    pub fn is_part(&self) -> bool {
+        self.is_waiting() && self.apart.is_none()
+    }
+
+    /// A letter and the receipt; of a picture its length, the receipt and the SHA-256; anything rarer is JSON.
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        let receipt = self.receipt.as_bytes();
+        match &self.state {
+            JobState::Waiting { .. } if self.apart.is_none() => Ok([&[WAITS], receipt].concat()),
+            JobState::Saved(sha256) => match (unhex(sha256), u8::try_from(receipt.len())) {
+                (Some(sha256), Ok(length)) => Ok([&[SAVED, length], receipt, &sha256].concat()),
+                _ => Ok(serde_json::to_vec(self)?),
+            },
+            _ => Ok(serde_json::to_vec(self)?),
+        }
+    }
+
+    /// What [`Job::to_bytes`] wrote.
+    fn from_bytes(bytes: &[u8]) -> Result<Job> {
+        let (receipt, state) = match bytes {
+            [WAITS, receipt @ ..] => (receipt, JobState::untouched()),
+            [SAVED, length, rest @ ..] => {
+                let parts = rest.split_at_checked(usize::from(*length));
+                let (receipt, sha256) = parts.context("a picture's job is cut off")?;
+                (receipt, JobState::Saved(hex(sha256)))
+            }
+            _ => return Ok(serde_json::from_slice(bytes)?),
+        };
+        Ok(Job { receipt: std::str::from_utf8(receipt)?.to_owned(), apart: None, state })
+    }
+}
+
+/// All jobs.
+pub(super) struct Jobs(Tree);
+
+impl Jobs {
+    pub fn open(db: &Db) -> Result<Jobs> {
+        Ok(Jobs(db.open_tree("jobs")?))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get(&self, key: &JobKey) -> Result<Option<Job>> {
+        let bucket = self.bucket(key)?;
+        let found = find(&bucket, key)?;
+        found.map(|(_, job)| Job::from_bytes(job)).transpose()
+    }
+
+    /// Keeps `job` where none is yet; otherwise returns the one that is there.
+    pub fn add(&self, key: &JobKey, job: &Job) -> Result<Option<Job>> {
+        let bucket = self.bucket(key)?;
+        if let Some((_, known)) = find(&bucket, key)? {
+            return Job::from_bytes(known).map(Some);
+        }
+        self.write(key, &bucket, Some(job))?;
+        Ok(None)
+    }
+
+    /// Keeps `job`, instead of any other.
+    pub fn put(&self, key: &JobKey, job: &Job) -> Result<()> {
+        let bucket = self.bucket(key)?;
+        self.write(key, &without(&bucket, key)?, Some(job))
+    }
+
+    pub fn remove(&self, key: &JobKey) -> Result<()> {
+        let bucket = self.bucket(key)?;
+        self.write(key, &without(&bucket, key)?, None)
+    }
+
+    /// Hands every job to `take`, in no order.
+    pub fn for_each(&self, mut take: impl FnMut(Job) -> Result<()>) -> Result<()> {
+        for entry in self.0.iter() {
+            let (_, bucket) = entry?;
+            let mut left = &bucket[..];
+            while let Some((_, job, behind)) = first(left)? {
+                take(Job::from_bytes(job)?)?;
+                left = behind;
+            }
+        }
+        Ok(())
+    }
+
+    fn bucket(&self, key: &JobKey) -> Result<IVec> {
+        Ok(self.0.get(&key[..BUCKET_BYTES])?.unwrap_or_default())
+    }
+
+    /// Writes the bucket of `key`: `others`, and its own job if there is one.
+    fn write(&self, key: &JobKey, others: &[u8], job: Option<&Job>) -> Result<()> {
+        let mut bucket = others.to_vec();
+        if let Some(job) = job {
+            let job = job.to_bytes()?;
+            bucket.extend(&key[BUCKET_BYTES..]);
+            bucket.extend(u16::try_from(job.len()).context("a job is too long")?.to_be_bytes());
+            bucket.extend(job);
+        }
+        if bucket.is_empty() {
+            self.0.remove(&key[..BUCKET_BYTES])?;
+        } else {
+            self.0.insert(&key[..BUCKET_BYTES], bucket)?;
+        }
+        Ok(())
+    }
+}
+
+/// The first job of a bucket: the rest of its key, the job, what follows. `None` at the end.
+fn first(bucket: &[u8]) -> Result<Option<(&[u8], &[u8], &[u8])>> {
+    if bucket.is_empty() {
+        return Ok(None);
+    }
+    let parts = bucket.split_at_checked(REST_BYTES).and_then(|(rest_of_key, behind)| {
+        let (length, behind) = behind.split_first_chunk::<LENGTH_BYTES>()?;
+        let (job, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        Some((rest_of_key, job, behind))
+    });
+    parts.context("a bucket of jobs is cut off").map(Some)
+}
+
+/// Where the job of `key` begins in its bucket, and the job.
+fn find<'b>(bucket: &'b [u8], key: &JobKey) -> Result<Option<(usize, &'b [u8])>> {
+    let mut left = bucket;
+    while let Some((rest_of_key, job, behind)) = first(left)? {
+        if *rest_of_key == key[BUCKET_BYTES..] {
+            return Ok(Some((bucket.len() - left.len(), job)));
+        }
+        left = behind;
+    }
+    Ok(None)
+}
+
+/// The bucket without the job of `key`.
+fn without(bucket: &[u8], key: &JobKey) -> Result<Vec<u8>> {
+    Ok(match find(bucket, key)? {
+        Some((at, job)) => {
+            let end = at + REST_BYTES + LENGTH_BYTES + job.len();
+            [&bucket[..at], &bucket[end..]].concat()
+        }
+        None => bucket.to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Kept;
+    use super::*;
+
+    fn job(apart: bool, state: JobState) -> Job {
+        let media_id = MediaId::parse("a").unwrap();
+        let apart = apart.then_some(Apart { media_id, submitted_ms: 1 << 41, unsure: true });
+        Job { receipt: "abcdefghjk".into(), apart, state }
+    }
+
+    fn some_jobs() -> Vec<Job> {
+        let tried = JobState::Waiting { attempts: 2, last_code: Some("40007".into()), in_a_row: 1 };
+        let given_up = Kept { code: "40007".into(), detail: "a b".into(), at_ms: 9 };
+        vec![
+            job(false, JobState::untouched()),
+            job(true, JobState::untouched()),
+            job(true, tried),
+            job(false, JobState::Saved("ab".repeat(32))),
+            job(false, JobState::Saved("no hex".into())),
+            job(true, JobState::Failed(given_up)),
+        ]
+    }
+
+    #[test]
+    fn a_job_comes_back_as_it_was() {
+        for job in some_jobs() {
+            assert_eq!(Job::from_bytes(&job.to_bytes().unwrap()).unwrap(), job);
+        }
+        for (index, bytes) in [(0, 11), (3, 44)] {
+            assert_eq!(some_jobs()[index].to_bytes().unwrap().len(), bytes);
+        }
+        for damaged in [&b""[..], b"s", b"s\x0aab", b"w\xff", b"{}", b"x"] {
+            Job::from_bytes(damaged).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn jobs_that_share_a_bucket_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sled::Config::default().path(folder.path()).open().unwrap();
+        let jobs = Jobs::open(&db).unwrap();
+        let key =
+            |last: usize| [7; 15].into_iter().chain([last as u8]).collect::<Vec<_>>().try_into().unwrap();
+        let all = some_jobs();
+        for (index, job) in all.iter().enumerate() {
+            assert_eq!(jobs.get(&key(index)).unwrap(), None);
+            assert_eq!(jobs.add(&key(index), job).unwrap(), None);
+            assert_eq!(jobs.add(&key(index), &all[0]).unwrap().as_ref(), Some(job));
+        }
+        let mut found = Vec::new();
+        jobs.for_each(|job| Ok(found.push(job))).unwrap();
+        assert_eq!(found, all);
+        jobs.remove(&key(99)).unwrap();
+        for index in 0..all.len() {
+            jobs.put(&key(index), &all[all.len() - 1 - index]).unwrap();
+        }
+        for index in 0..all.len() {
+            assert_eq!(jobs.get(&key(index)).unwrap().as_ref(), Some(&all[all.len() - 1 - index]));
+            jobs.remove(&key(index)).unwrap();
+            assert_eq!(jobs.get(&key(index)).unwrap(), None);
+        }
+        assert!(jobs.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_bucket_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sled::Config::default().path(folder.path()).open().unwrap();
+        let jobs = Jobs::open(&db).unwrap();
+        let (key, other) = ([7; 16], [8; 16]);
+        jobs.add(&key, &some_jobs()[0]).unwrap();
+        let bucket = jobs.bucket(&key).unwrap();
+        for length in 1..bucket.len() {
+            jobs.0.insert(&key[..BUCKET_BYTES], &bucket[..length]).unwrap();
+            assert!(jobs.get(&key).is_err() && jobs.put(&key, &some_jobs()[0]).is_err(), "{length}");
+            assert!(jobs.for_each(|_| Ok(())).is_err(), "{length}");
+        }
+        assert_eq!(jobs.get(&other).unwrap(), None);
+    }
+}
