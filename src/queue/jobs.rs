@@ -174,8 +174,11 @@ impl Jobs {
     }
 }
 
-/// The first job of a bucket: the rest of its key, the job, what follows. `None` at the end.
-fn first(bucket: &[u8]) -> Result<Option<(&[u8], &[u8], &[u8])>> {
+/// The rest of a job's key, the job, what follows it in its bucket.
+type Parts<'b> = (&'b [u8], &'b [u8], &'b [u8]);
+
+/// The first job of a bucket; `None` at the end.
+fn first(bucket: &[u8]) -> Result<Option<Parts<'_>>> {
     if bucket.is_empty() {
         return Ok(None);
     }
@@ -261,7 +264,11 @@ mod tests {
             assert_eq!(jobs.add(&key(index), &all[0]).unwrap().as_ref(), Some(job));
         }
         let mut found = Vec::new();
-        jobs.for_each(|job| Ok(found.push(job))).unwrap();
+        let mut keep = |job| -> Result<()> {
+            found.push(job);
+            Ok(())
+        };
+        jobs.for_each(&mut keep).unwrap();
         assert_eq!(found, all);
         jobs.remove(&key(99)).unwrap();
         for index in 0..all.len() {
