@@ -7,11 +7,10 @@
 //! In a bucket, one job after the other: the rest of the digest, two bytes of length, the job. Most ids wait as part of
 //! their receipt, and then no more than the receipt is kept of them: what else is known is the receipt's.
 
-use super::record::JobState;
+use super::record::{JobState, Kept};
 use crate::ground::hex::{hex, unhex};
 use crate::ground::media_id::MediaId;
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 use sled::{Db, IVec, Tree};
 
@@ -22,9 +21,15 @@ const BUCKET_BYTES: usize = 2;
 const REST_BYTES: usize = 14;
 const LENGTH_BYTES: usize = 2;
 
-/// How a job's bytes begin, if not as JSON does.
-const WAITS: u8 = b'w';
-const SAVED: u8 = b's';
+/// How a job's bytes begin.
+const WAITS: char = 'w';
+const WAITS_APART: char = 'a';
+const SAVED: char = 's';
+/// Under something that is no SHA-256, which somebody wrote into a manifest.
+const SAVED_ODDLY: char = 'o';
+const FAILED: char = 'f';
+/// The most lines of text that a job has.
+const LINES_MAX: usize = 7;
 
 /// See [`JobKey`].
 pub(super) fn key_of(id: &MediaId) -> JobKey {
@@ -35,23 +40,21 @@ pub(super) fn key_of(id: &MediaId) -> JobKey {
 }
 
 /// What is kept of one id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub receipt: String,
-    /// Only of an id that waits apart from its receipt, or has failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of an id that waits apart from its receipt, or has failed, and of no other.
     pub apart: Option<Apart>,
     pub state: JobState,
 }
 
 /// What is known of an id without its receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Apart {
     pub media_id: MediaId,
     /// What the deadline counts from; the receipt's entry keeps what the wall clock said.
     pub submitted_ms: i64,
     /// `submitted_ms` is not to be believed. Such jobs come first, until the true time is known.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
 }
 
@@ -59,6 +62,10 @@ impl Apart {
     /// The time under which it waits: that of its submission, or 0 while it is not known.
     pub fn order_ms(&self) -> i64 {
         if self.unsure { 0 } else { self.submitted_ms.max(0) }
+    }
+
+    fn lines(&self) -> String {
+        format!("{}\n{}\n{}", self.media_id, self.submitted_ms, self.unsure)
     }
 }
 
@@ -72,31 +79,70 @@ impl Job {
         self.is_waiting() && self.apart.is_none()
     }
 
-    /// A letter and the receipt; of a picture its length, the receipt and the SHA-256; anything rarer is JSON.
+    /// A letter and the receipt; of a picture its length, the receipt and the SHA-256; anything rarer in lines of text,
+    /// of which only the last may hold line breaks.
     fn to_bytes(&self) -> Result<Vec<u8>> {
-        let receipt = self.receipt.as_bytes();
-        match &self.state {
-            JobState::Waiting { .. } if self.apart.is_none() => Ok([&[WAITS], receipt].concat()),
-            JobState::Saved(sha256) => match (unhex(sha256), u8::try_from(receipt.len())) {
-                (Some(sha256), Ok(length)) => Ok([&[SAVED, length], receipt, &sha256].concat()),
-                _ => Ok(serde_json::to_vec(self)?),
+        let Job { receipt, apart, state } = self;
+        let text = match (state, apart) {
+            (JobState::Waiting { .. }, None) => format!("{WAITS}{receipt}"),
+            (JobState::Waiting { attempts, last_code, in_a_row }, Some(apart)) => {
+                let (apart, code) = (apart.lines(), last_code.as_deref().unwrap_or_default());
+                format!("{WAITS_APART}{receipt}\n{apart}\n{attempts}\n{in_a_row}\n{code}")
+            }
+            (JobState::Failed(Kept { code, detail, at_ms }), Some(apart)) => {
+                format!("{FAILED}{receipt}\n{}\n{code}\n{at_ms}\n{detail}", apart.lines())
+            }
+            (JobState::Failed(_), None) => bail!("a job failed as a part of its receipt"),
+            (JobState::Saved(sha256), _) => match (unhex(sha256), u8::try_from(receipt.len())) {
+                (Some(sha256), Ok(length)) => {
+                    return Ok([&[SAVED as u8, length], receipt.as_bytes(), &sha256].concat());
+                }
+                _ => format!("{SAVED_ODDLY}{receipt}\n{sha256}"),
             },
-            _ => Ok(serde_json::to_vec(self)?),
-        }
+        };
+        Ok(text.into_bytes())
     }
 
     /// What [`Job::to_bytes`] wrote.
     fn from_bytes(bytes: &[u8]) -> Result<Job> {
-        let (receipt, state) = match bytes {
-            [WAITS, receipt @ ..] => (receipt, JobState::untouched()),
-            [SAVED, length, rest @ ..] => {
+        let (kind, rest) = bytes.split_first().context("a job without content")?;
+        match char::from(*kind) {
+            SAVED => {
+                let (length, rest) = rest.split_first().context("a picture's job is cut off")?;
                 let parts = rest.split_at_checked(usize::from(*length));
                 let (receipt, sha256) = parts.context("a picture's job is cut off")?;
-                (receipt, JobState::Saved(hex(sha256)))
+                let receipt = std::str::from_utf8(receipt)?.to_owned();
+                Ok(Job { receipt, apart: None, state: JobState::Saved(hex(sha256)) })
             }
-            _ => return Ok(serde_json::from_slice(bytes)?),
+            kind => Job::from_text(kind, std::str::from_utf8(rest)?),
+        }
+    }
+
+    fn from_text(kind: char, text: &str) -> Result<Job> {
+        let mut lines = text.splitn(LINES_MAX, '\n');
+        let mut next = || lines.next().context("a job is cut off");
+        let receipt = next()?.to_owned();
+        let mut apart = None;
+        if [WAITS_APART, FAILED].contains(&kind) {
+            let media_id = MediaId::parse(next()?).map_err(|why| anyhow!("a job's media_id {why}"))?;
+            apart = Some(Apart { media_id, submitted_ms: next()?.parse()?, unsure: next()?.parse()? });
+        }
+        let state = match kind {
+            WAITS => JobState::untouched(),
+            WAITS_APART => JobState::Waiting {
+                attempts: next()?.parse()?,
+                in_a_row: next()?.parse()?,
+                last_code: Some(next()?).filter(|code| !code.is_empty()).map(str::to_owned),
+            },
+            FAILED => JobState::Failed(Kept {
+                code: next()?.to_owned(),
+                at_ms: next()?.parse()?,
+                detail: next()?.to_owned(),
+            }),
+            SAVED_ODDLY => JobState::Saved(next()?.to_owned()),
+            _ => bail!("a job of an unknown kind"),
         };
-        Ok(Job { receipt: std::str::from_utf8(receipt)?.to_owned(), apart: None, state })
+        Ok(Job { receipt, apart, state })
     }
 }
 
@@ -215,7 +261,6 @@ fn without(bucket: &[u8], key: &JobKey) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Kept;
     use super::*;
 
     fn job(apart: bool, state: JobState) -> Job {
@@ -226,7 +271,7 @@ mod tests {
 
     fn some_jobs() -> Vec<Job> {
         let tried = JobState::Waiting { attempts: 2, last_code: Some("40007".into()), in_a_row: 1 };
-        let given_up = Kept { code: "40007".into(), detail: "a b".into(), at_ms: 9 };
+        let given_up = Kept { code: "40007".into(), detail: "two\nlines\n".into(), at_ms: 9 };
         vec![
             job(false, JobState::untouched()),
             job(true, JobState::untouched()),
@@ -245,7 +290,17 @@ mod tests {
         for (index, bytes) in [(0, 11), (3, 44)] {
             assert_eq!(some_jobs()[index].to_bytes().unwrap().len(), bytes);
         }
-        for damaged in [&b""[..], b"s", b"s\x0aab", b"w\xff", b"{}", b"x"] {
+        for damaged in [
+            &b""[..],
+            b"s",
+            b"s\x0aab",
+            b"w\xff",
+            b"x",
+            b"a",
+            b"ar\nid\n1",
+            b"ar\ni d\n1\n0\n1\n1\n",
+            b"fr\nid\n1\n0\n40007\nnever\n",
+        ] {
             Job::from_bytes(damaged).unwrap_err();
         }
     }

@@ -88,18 +88,15 @@ impl Entry {
 }
 
 /// Where one id stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
     /// Owed.
     Waiting {
         /// Attempts that were counted against it.
-        #[serde(default, skip_serializing_if = "is_zero")]
         attempts: u32,
         /// The code of the last one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         last_code: Option<String>,
         /// How many of the last ones had this code.
-        #[serde(default, skip_serializing_if = "is_zero")]
         in_a_row: u32,
     },
     /// A picture with this SHA-256, in lower-case hex.
@@ -115,12 +112,8 @@ impl JobState {
     }
 }
 
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
 /// Why and when an id was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// WeChat's code or a slug of ours.
     pub code: String,
