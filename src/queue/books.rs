@@ -27,6 +27,9 @@ const RECEIPT_LENGTH: usize = 10;
 /// Openings that fail although there is room on the disk, before sled's folder is set aside.
 pub(super) const STUCK_AFTER: u32 = 6;
 
+/// Characters that are kept of why an id was given up.
+const DETAIL_LENGTH_MAX: usize = 1000;
+
 /// How long receipts of settled submissions are kept.
 const RECEIPT_LIFE_MS: i64 = 30 * DAY_MS;
 
@@ -154,10 +157,6 @@ impl Books {
             return Err(Refused::NoRoom);
         }
         let receipt = self.options.random.text(RECEIPT_LENGTH, READABLE);
-        for key in &keys {
-            plan.record_of.entry(*key).or_insert(plan.records.len());
-        }
-        plan.new_ids += new_ids as u64;
         let now = &plan.now;
         let moment = || Moment { boot_id: now.boot_id.clone(), monotonic_ms: order::ms(now.monotonic) };
         let entry = Entry {
@@ -168,6 +167,10 @@ impl Books {
             submission,
         };
         let record = Record::with_keys(entry, keys).map_err(|error| Refused::Disk(error.to_string()))?;
+        for key in &record.keys {
+            plan.record_of.entry(*key).or_insert(plan.records.len());
+        }
+        plan.new_ids += new_ids as u64;
         plan.records.push(record);
         Ok(Accepted { receipt, new_ids })
     }
@@ -214,8 +217,8 @@ impl Books {
 
     /// Puts a claim on the failed list.
     pub fn fail(&self, media_id: &MediaId, code: &str, detail: &str) {
-        let failed =
-            Kept { code: code.to_owned(), detail: detail.to_owned(), at_ms: self.options.clock.wall_ms() };
+        let detail = detail.chars().take(DETAIL_LENGTH_MAX).collect();
+        let failed = Kept { code: code.to_owned(), detail, at_ms: self.options.clock.wall_ms() };
         self.settle(media_id, |store| store.set_state(media_id, &JobState::Failed(failed)));
     }
 
@@ -326,8 +329,9 @@ impl Books {
     /// afterwards.
     pub fn close(&self) {
         let position = self.journal_lock().position();
-        self.with_store(|store, _| store.close(&position));
-        self.lock().let_go();
+        let mut inner = self.lock();
+        inner.with_store(|store, _| store.close(&position));
+        inner.let_go();
     }
 
     /// Submissions go on meanwhile: what comes while the journal is read is taken from its end.
@@ -354,14 +358,12 @@ impl Books {
         }
     }
 
+    /// Under one lock, or somebody else's next claim could be taken for the one that ends here.
     fn settle(&self, media_id: &MediaId, change: impl FnOnce(&mut Store) -> Result<()>) {
-        self.with_store(|store, claimed| {
-            change(store)?;
-            claimed.remove(media_id);
-            Ok(())
-        });
+        let mut inner = self.lock();
+        inner.with_store(|store, _| change(store));
         // Also when sled is sick: the claim must not outlive its worker.
-        self.lock().claimed.remove(media_id);
+        inner.claimed.remove(media_id);
     }
 
     fn with_store<T>(&self, work: impl FnOnce(&mut Store, &mut HashSet<MediaId>) -> Result<T>) -> Option<T> {

@@ -1,11 +1,12 @@
 //! Where each id stands; a part of sled's store.
 //!
-//! Tree `jobs`: the first two bytes of an id's digest → a bucket, the jobs of all ids whose digest begins so. A leaf of
-//! sled holds sixteen entries at most and costs some 450 bytes of memory even while it is on the disk alone, so a million
-//! ids are a few in each of 65,536 buckets. While ids are few, a bucket is one job.
+//! Tree `jobs`: two bytes → a bucket, the jobs of all ids that fall into it. A leaf of sled holds sixteen entries at most
+//! and costs some 450 bytes of memory even while it is on the disk alone, so a million ids are a few in each of 65,536
+//! buckets. While ids are few, a bucket is one job. Which id falls where depends on a secret of the database, or
+//! somebody could make up ids that all fall into one, and every write would be of them all.
 //!
-//! In a bucket, one job after the other: the rest of the digest, two bytes of length, the job. Most ids wait as part of
-//! their receipt, and then no more than the receipt is kept of them: what else is known is the receipt's.
+//! In a bucket, one job after the other: its key, two bytes of length, the job. Most ids wait as part of their receipt,
+//! and then no more than the receipt is kept of them: what else is known is the receipt's.
 
 use super::record::{JobState, Kept};
 use crate::ground::hex::{hex, unhex};
@@ -15,10 +16,9 @@ use sha2::{Digest, Sha256};
 use sled::{Db, IVec, Tree};
 
 /// Half of an id's SHA-256, which nobody can make meet another's.
-pub(super) type JobKey = [u8; BUCKET_BYTES + REST_BYTES];
+pub(super) type JobKey = [u8; KEY_BYTES];
 
-const BUCKET_BYTES: usize = 2;
-const REST_BYTES: usize = 14;
+const KEY_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 2;
 
 /// How a job's bytes begin.
@@ -30,6 +30,8 @@ const SAVED_ODDLY: char = 'o';
 const FAILED: char = 'f';
 /// The most lines of text that a job has.
 const LINES_MAX: usize = 7;
+/// Characters of what is no SHA-256.
+const ODD_MAX: usize = 64;
 
 /// See [`JobKey`].
 pub(super) fn key_of(id: &MediaId) -> JobKey {
@@ -84,7 +86,7 @@ impl Job {
     fn to_bytes(&self) -> Result<Vec<u8>> {
         let Job { receipt, apart, state } = self;
         let text = match (state, apart) {
-            (JobState::Waiting { .. }, None) => format!("{WAITS}{receipt}"),
+            (JobState::Waiting { attempts: 0, .. }, None) => format!("{WAITS}{receipt}"),
             (JobState::Waiting { attempts, last_code, in_a_row }, Some(apart)) => {
                 let (apart, code) = (apart.lines(), last_code.as_deref().unwrap_or_default());
                 format!("{WAITS_APART}{receipt}\n{apart}\n{attempts}\n{in_a_row}\n{code}")
@@ -92,13 +94,19 @@ impl Job {
             (JobState::Failed(Kept { code, detail, at_ms }), Some(apart)) => {
                 format!("{FAILED}{receipt}\n{}\n{code}\n{at_ms}\n{detail}", apart.lines())
             }
-            (JobState::Failed(_), None) => bail!("a job failed as a part of its receipt"),
+            (_, None) if !matches!(state, JobState::Saved(_)) => {
+                bail!("a job was tried as a part of its receipt")
+            }
             (JobState::Saved(sha256), _) => match (unhex(sha256), u8::try_from(receipt.len())) {
                 (Some(sha256), Ok(length)) => {
                     return Ok([&[SAVED as u8, length], receipt.as_bytes(), &sha256].concat());
                 }
-                _ => format!("{SAVED_ODDLY}{receipt}\n{sha256}"),
+                _ => {
+                    let odd = sha256.chars().filter(|character| *character != '\n').take(ODD_MAX);
+                    format!("{SAVED_ODDLY}{receipt}\n{}", odd.collect::<String>())
+                }
             },
+            _ => bail!("a job that cannot be"),
         };
         Ok(text.into_bytes())
     }
@@ -147,15 +155,20 @@ impl Job {
 }
 
 /// All jobs.
-pub(super) struct Jobs(Tree);
+pub(super) struct Jobs {
+    tree: Tree,
+    secret: u64,
+}
 
 impl Jobs {
-    pub fn open(db: &Db) -> Result<Jobs> {
-        Ok(Jobs(db.open_tree("jobs")?))
+    /// The secret must always be the same for one database.
+    pub fn open(db: &Db, secret: u64) -> Result<Jobs> {
+        // Odd, so that every bit of the key counts.
+        Ok(Jobs { tree: db.open_tree("jobs")?, secret: secret | 1 })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tree.is_empty()
     }
 
     pub fn get(&self, key: &JobKey) -> Result<Option<Job>> {
@@ -170,24 +183,24 @@ impl Jobs {
         if let Some((_, known)) = find(&bucket, key)? {
             return Job::from_bytes(known).map(Some);
         }
-        self.write(key, &bucket, Some(job))?;
+        self.write(key, bucket.to_vec(), Some(job))?;
         Ok(None)
     }
 
     /// Keeps `job`, instead of any other.
     pub fn put(&self, key: &JobKey, job: &Job) -> Result<()> {
         let bucket = self.bucket(key)?;
-        self.write(key, &without(&bucket, key)?, Some(job))
+        self.write(key, without(&bucket, key)?, Some(job))
     }
 
     pub fn remove(&self, key: &JobKey) -> Result<()> {
         let bucket = self.bucket(key)?;
-        self.write(key, &without(&bucket, key)?, None)
+        self.write(key, without(&bucket, key)?, None)
     }
 
     /// Hands every job to `take`, in no order.
     pub fn for_each(&self, mut take: impl FnMut(Job) -> Result<()>) -> Result<()> {
-        for entry in self.0.iter() {
+        for entry in self.tree.iter() {
             let (_, bucket) = entry?;
             let mut left = &bucket[..];
             while let Some((_, job, behind)) = first(left)? {
@@ -199,28 +212,34 @@ impl Jobs {
     }
 
     fn bucket(&self, key: &JobKey) -> Result<IVec> {
-        Ok(self.0.get(&key[..BUCKET_BYTES])?.unwrap_or_default())
+        Ok(self.tree.get(self.bucket_of(key))?.unwrap_or_default())
     }
 
-    /// Writes the bucket of `key`: `others`, and its own job if there is one.
-    fn write(&self, key: &JobKey, others: &[u8], job: Option<&Job>) -> Result<()> {
-        let mut bucket = others.to_vec();
+    /// Writes the bucket of `key`: what is in it of others, and its own job if there is one.
+    fn write(&self, key: &JobKey, mut bucket: Vec<u8>, job: Option<&Job>) -> Result<()> {
         if let Some(job) = job {
             let job = job.to_bytes()?;
-            bucket.extend(&key[BUCKET_BYTES..]);
+            bucket.extend(key);
             bucket.extend(u16::try_from(job.len()).context("a job is too long")?.to_be_bytes());
             bucket.extend(job);
         }
         if bucket.is_empty() {
-            self.0.remove(&key[..BUCKET_BYTES])?;
+            self.tree.remove(self.bucket_of(key))?;
         } else {
-            self.0.insert(&key[..BUCKET_BYTES], bucket)?;
+            self.tree.insert(self.bucket_of(key), bucket)?;
         }
         Ok(())
     }
+
+    fn bucket_of(&self, key: &JobKey) -> [u8; 2] {
+        let mut first = [0; 8];
+        first.copy_from_slice(&key[..8]);
+        let mixed = u64::from_be_bytes(first).wrapping_mul(self.secret).to_be_bytes();
+        [mixed[0], mixed[1]]
+    }
 }
 
-/// The rest of a job's key, the job, what follows it in its bucket.
+/// A job's key, the job, what follows it in its bucket.
 type Parts<'b> = (&'b [u8], &'b [u8], &'b [u8]);
 
 /// The first job of a bucket; `None` at the end.
@@ -228,10 +247,10 @@ fn first(bucket: &[u8]) -> Result<Option<Parts<'_>>> {
     if bucket.is_empty() {
         return Ok(None);
     }
-    let parts = bucket.split_at_checked(REST_BYTES).and_then(|(rest_of_key, behind)| {
+    let parts = bucket.split_at_checked(KEY_BYTES).and_then(|(key, behind)| {
         let (length, behind) = behind.split_first_chunk::<LENGTH_BYTES>()?;
         let (job, behind) = behind.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        Some((rest_of_key, job, behind))
+        Some((key, job, behind))
     });
     parts.context("a bucket of jobs is cut off").map(Some)
 }
@@ -239,8 +258,8 @@ fn first(bucket: &[u8]) -> Result<Option<Parts<'_>>> {
 /// Where the job of `key` begins in its bucket, and the job.
 fn find<'b>(bucket: &'b [u8], key: &JobKey) -> Result<Option<(usize, &'b [u8])>> {
     let mut left = bucket;
-    while let Some((rest_of_key, job, behind)) = first(left)? {
-        if *rest_of_key == key[BUCKET_BYTES..] {
+    while let Some((its_key, job, behind)) = first(left)? {
+        if its_key == key {
             return Ok(Some((bucket.len() - left.len(), job)));
         }
         left = behind;
@@ -252,7 +271,7 @@ fn find<'b>(bucket: &'b [u8], key: &JobKey) -> Result<Option<(usize, &'b [u8])>>
 fn without(bucket: &[u8], key: &JobKey) -> Result<Vec<u8>> {
     Ok(match find(bucket, key)? {
         Some((at, job)) => {
-            let end = at + REST_BYTES + LENGTH_BYTES + job.len();
+            let end = at + KEY_BYTES + LENGTH_BYTES + job.len();
             [&bucket[..at], &bucket[end..]].concat()
         }
         None => bucket.to_vec(),
@@ -309,7 +328,7 @@ mod tests {
     fn jobs_that_share_a_bucket_do_not_disturb_each_other() {
         let folder = tempfile::tempdir().unwrap();
         let db = sled::Config::default().path(folder.path()).open().unwrap();
-        let jobs = Jobs::open(&db).unwrap();
+        let jobs = Jobs::open(&db, 7 << 40).unwrap();
         let key =
             |last: usize| [7; 15].into_iter().chain([last as u8]).collect::<Vec<_>>().try_into().unwrap();
         let all = some_jobs();
@@ -338,15 +357,35 @@ mod tests {
     }
 
     #[test]
+    fn which_ids_share_a_bucket_depends_on_the_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sled::Config::default().path(folder.path()).open().unwrap();
+        let keys: Vec<JobKey> =
+            (0..1000).map(|number| key_of(&MediaId::parse(&format!("id{number}")).unwrap())).collect();
+        let buckets = |secret| {
+            let jobs = Jobs::open(&db, secret).unwrap();
+            keys.iter().map(|key| jobs.bucket_of(key)).collect::<Vec<_>>()
+        };
+        let (first, second) = (buckets(0x9e37_79b9_7f4a_7c15), buckets(0xd1b5_4a32_d192_ed03));
+        let distinct = first.iter().collect::<std::collections::HashSet<_>>().len();
+        assert!(distinct > 970, "{distinct}");
+        let together = |buckets: &[[u8; 2]]| {
+            let pairs = (0..buckets.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+            pairs.filter(|(one, other)| buckets[*one] == buckets[*other]).collect::<Vec<_>>()
+        };
+        assert_ne!(together(&first), together(&second));
+    }
+
+    #[test]
     fn a_damaged_bucket_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let db = sled::Config::default().path(folder.path()).open().unwrap();
-        let jobs = Jobs::open(&db).unwrap();
+        let jobs = Jobs::open(&db, 7 << 40).unwrap();
         let (key, other) = ([7; 16], [8; 16]);
         jobs.add(&key, &some_jobs()[0]).unwrap();
         let bucket = jobs.bucket(&key).unwrap();
         for length in 1..bucket.len() {
-            jobs.0.insert(&key[..BUCKET_BYTES], &bucket[..length]).unwrap();
+            jobs.tree.insert(jobs.bucket_of(&key), &bucket[..length]).unwrap();
             assert!(jobs.get(&key).is_err() && jobs.put(&key, &some_jobs()[0]).is_err(), "{length}");
             assert!(jobs.for_each(|_| Ok(())).is_err(), "{length}");
         }

@@ -25,25 +25,25 @@ const ASIDE_PREFIX: &str = "queue.bad-";
 /// Opens sled and takes over what the journal holds beyond it.
 pub(super) fn open_store(options: &QueueOptions, saved: &SavedLookup<'_>) -> Result<Store, StoreFault> {
     let folder = options.data_dir.join("queue");
-    match open_unlocked(&folder, deadline_ms(options)) {
-        Ok(store) => fill(store, options, saved),
+    match open_unlocked(&folder, options).and_then(|store| fill(store, options, saved)) {
         Err(StoreFault::Damaged(error)) => {
             log::error!("{error:#}");
             open_anew(options, saved)
         }
-        Err(other) => Err(other),
+        other => other,
     }
 }
 
 /// sled lets go of its lock in a thread of its own, so a database that was closed a moment ago is waited for.
-fn open_unlocked(folder: &Path, deadline_ms: i64) -> Result<Store, StoreFault> {
+fn open_unlocked(folder: &Path, options: &QueueOptions) -> Result<Store, StoreFault> {
+    let open = || Store::open(folder, deadline_ms(options), &options.random);
     for _ in 0..LOCK_LOOKS {
-        match Store::open(folder, deadline_ms) {
+        match open() {
             Err(StoreFault::Locked(_)) => Stop::new().wait(LOCK_LOOK),
             other => return other,
         };
     }
-    Store::open(folder, deadline_ms)
+    open()
 }
 
 /// Sets sled's folder aside and fills another from the journal.
@@ -54,7 +54,7 @@ pub(super) fn open_anew(options: &QueueOptions, saved: &SavedLookup<'_>) -> Resu
         "the queue's database was set aside as {} and is filled again from the journal",
         aside.display()
     );
-    fill(Store::open(&folder, deadline_ms(options))?, options, saved)
+    fill(Store::open(&folder, deadline_ms(options), &options.random)?, options, saved)
 }
 
 /// Takes over what has come to the journal behind `from`.

@@ -108,9 +108,15 @@ impl Order {
         Ok(opened.map(|key| (key.clone(), true)))
     }
 
-    /// Whether nothing waits anywhere, not even in somebody's hands, once [`Order::first_receipt`] found none.
-    pub fn is_empty(&self) -> bool {
-        self.left.is_empty() && self.out.is_empty() && self.ready.is_empty() && self.later.is_empty()
+    /// Ids that wait as part of their receipts and are in somebody's hands; all that do, once
+    /// [`Order::first_receipt`] found none.
+    pub fn count_out(&self) -> u64 {
+        self.out.len() as u64
+    }
+
+    /// Whether no id waits alone.
+    pub fn has_none_alone(&self) -> bool {
+        self.ready.is_empty() && self.later.is_empty()
     }
 
     fn is_opened(&self, key: &[u8]) -> bool {

@@ -5,8 +5,8 @@
 //!   order of time they are written and read side by side, so few of sled's pages are in memory at a time.
 //! - `receipts`: receipt → its time in the timeline, and [`FRESH`] or [`THROUGH`].
 //!
-//! A key of the timeline whose receipt is under another time is what a sudden end left behind: nothing is fresh there.
-//! One whose receipt is not known is damage.
+//! A key of the timeline whose receipt is under another time, or not known, is what a sudden end left behind: nothing is
+//! fresh there. The store counts, and so finds out if there was.
 
 use super::record::{Entry, Record};
 use anyhow::{Context, Result};
@@ -95,8 +95,8 @@ impl Receipts {
     }
 
     /// An id waits as part of this receipt, whatever is said in `through`, which [`Receipts::through`] told.
-    pub fn freshen(&self, through: &HashSet<u32>, receipt: &str) -> Result<()> {
-        if through.contains(&crc32fast::hash(receipt.as_bytes()))
+    pub fn freshen(&self, through: &mut HashSet<u32>, receipt: &str) -> Result<()> {
+        if through.remove(&crc32fast::hash(receipt.as_bytes()))
             && let Some(place) = self.place(receipt.as_bytes())?
         {
             self.put(receipt.as_bytes(), &Place { mark: FRESH, ..place })?;
@@ -105,26 +105,38 @@ impl Receipts {
     }
 
     /// Those of before `before_ms`, at most `count_max`. Those without a sure time that are through get `now_ms`
-    /// instead: they are older, but nobody knows by how much.
-    pub fn old(&self, before_ms: i64, now_ms: i64, count_max: usize) -> Result<Vec<TimedKey>> {
+    /// instead: they are older, but nobody knows by how much. Also tells whether anything was written.
+    pub fn old(&self, before_ms: i64, now_ms: i64, count_max: usize) -> Result<(Vec<TimedKey>, bool)> {
         let bound = timed_key(before_ms, &[]);
         let entries: Vec<(IVec, IVec)> =
             self.timeline.range(..bound).take(count_max).collect::<sled::Result<_>>()?;
-        let mut old = Vec::new();
+        let (mut old, mut is_dirty) = (Vec::new(), false);
         for (key, entry) in entries {
-            match self.place_of(&key)? {
-                None => drop(self.timeline.remove(key)?),
-                Some(place) if place.time_ms > 0 => old.push(key.to_vec()),
-                Some(place) if place.mark == FRESH => {}
+            let receipt = behind_time(&key);
+            let place = self.place(receipt)?;
+            match place {
+                Some(place) if place.time_ms == time_of(&key)? => match place {
+                    Place { time_ms: 1.., .. } => {
+                        old.push(key.to_vec());
+                        continue;
+                    }
+                    Place { mark: FRESH, .. } => continue,
+                    _ => {
+                        self.timeline.insert(timed_key(now_ms, receipt), entry)?;
+                        self.put(receipt, &Place { time_ms: now_ms, ..place })?;
+                    }
+                },
+                // A sudden end may have kept only this one of two.
                 Some(place) => {
-                    let receipt = behind_time(&key);
-                    self.timeline.insert(timed_key(now_ms, receipt), entry)?;
-                    self.put(receipt, &Place { time_ms: now_ms, ..place })?;
-                    self.timeline.remove(&key)?;
+                    let there = timed_key(place.time_ms, receipt);
+                    let _ = self.timeline.compare_and_swap(there, None as Option<&[u8]>, Some(entry))?;
                 }
+                None => {}
             }
+            self.timeline.remove(&key)?;
+            is_dirty = true;
         }
-        Ok(old)
+        Ok((old, is_dirty))
     }
 
     /// The receipt is forgotten.
@@ -146,8 +158,7 @@ impl Receipts {
     /// The place of a key's receipt, if it is this one.
     fn place_of(&self, key: &[u8]) -> Result<Option<Place>> {
         let time_ms = time_of(key)?;
-        let place = self.place(behind_time(key))?.context("a receipt is not known")?;
-        Ok(Some(place).filter(|place| place.time_ms == time_ms))
+        Ok(self.place(behind_time(key))?.filter(|place| place.time_ms == time_ms))
     }
 }
 

@@ -1,10 +1,10 @@
-//! sled: order, due times, attempts, receipts, failed list. Its parts are [`jobs`](super::jobs), the truth of it all,
+//! sled: order, due times, attempts, receipts, failed list. Its parts are [`jobs`](super::jobs),
 //! [`order`](super::order) and [`receipts`](super::receipts); nothing else names sled. Trees, besides theirs:
 //! - `failed`: media_id → nothing.
 //! - `meta`: format, journal position, counts at an orderly end.
 //!
-//! sled's trees are not written as one, so after anything but an orderly end the order, `failed` and the counts are
-//! made anew from `jobs`.
+//! sled's trees are not written as one, so after anything but an orderly end `failed`, the counts and the order of what
+//! waits alone are made anew from `jobs`. What the timeline may have lost is at the end of the journal.
 
 use super::jobs::{Apart, Job, JobKey, Jobs, key_of};
 use super::journal::Position;
@@ -14,13 +14,15 @@ use super::record::{Entry, Failed, JobState, Moment, ReceiptView, Record};
 use super::{Claim, Counts};
 use crate::ground::durable;
 use crate::ground::media_id::MediaId;
-use anyhow::{Context, Result, bail};
+use crate::ground::random::SharedRandom;
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sled::{Db, Tree};
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The layout of the trees. A database of another one is set aside and filled again.
@@ -43,8 +45,12 @@ pub(super) struct Store {
     meta: Tree,
     order: Order,
     data_file: File,
+    blobs: PathBuf,
     deadline_ms: i64,
     counts: Counts,
+    /// Ids that wait as part of their receipt.
+    parts: u64,
+    secret: u64,
     is_dirty: bool,
     durable_position: Option<Position>,
     /// The entry that was claimed from last, without its ids: the next claim is mostly of the same one.
@@ -55,8 +61,11 @@ pub(super) struct Store {
 struct Meta {
     format: u32,
     position: Option<Position>,
-    /// Set only by an orderly end.
-    counts: Option<(u64, u64, u64)>,
+    /// See [`Jobs::open`].
+    #[serde(default)]
+    secret: u64,
+    /// Set only by an orderly end: waiting, saved, failed; and those of the waiting that do so as part of their receipt.
+    counts: Option<(u64, u64, u64, u64)>,
     /// Receipts of before are through; set with `counts`.
     #[serde(default)]
     fresh_from_ms: i64,
@@ -92,31 +101,37 @@ impl StoreFault {
 
 impl Store {
     /// Opens the database in `folder`. Damage is an error here, also where sled panics on it.
-    pub fn open(folder: &Path, deadline_ms: i64) -> Result<Store, StoreFault> {
-        let opened = catch_unwind(AssertUnwindSafe(|| Store::open_or_panic(folder, deadline_ms)));
+    pub fn open(folder: &Path, deadline_ms: i64, random: &SharedRandom) -> Result<Store, StoreFault> {
+        let opened = catch_unwind(AssertUnwindSafe(|| Store::open_or_panic(folder, deadline_ms, random)));
         let opened = opened.unwrap_or_else(|_| Err(anyhow::anyhow!("its file is damaged")));
         let opening = || format!("could not open the queue in {}", folder.display());
         opened.with_context(opening).map_err(StoreFault::of)
     }
 
-    fn open_or_panic(folder: &Path, deadline_ms: i64) -> Result<Store> {
+    fn open_or_panic(folder: &Path, deadline_ms: i64, random: &SharedRandom) -> Result<Store> {
         let is_new = !folder.join("db").exists();
         let db = config(folder).open()?;
         let tree = |name: &str| db.open_tree(name);
+        let meta = tree("meta")?;
+        let told: Option<Meta> = meta.get("meta")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+        let secret = told.as_ref().map_or_else(|| random.u64(), |told| told.secret);
         let mut store = Store {
-            jobs: Jobs::open(&db)?,
+            jobs: Jobs::open(&db, secret)?,
             failed: tree("failed")?,
-            meta: tree("meta")?,
+            meta,
             order: Order::open(&db)?,
             data_file: File::open(folder.join("db"))?,
+            blobs: folder.join("blobs"),
             db,
             deadline_ms,
             counts: Counts::default(),
+            parts: 0,
+            secret,
             is_dirty: true,
             durable_position: None,
             last_claimed: None,
         };
-        store.prepare()?;
+        store.prepare(told)?;
         if is_new {
             // sled never syncs its settings, nor the names of its files.
             File::open(folder.join("conf"))?.sync_all()?;
@@ -125,39 +140,43 @@ impl Store {
         Ok(store)
     }
 
-    fn prepare(&mut self) -> Result<()> {
-        let meta: Option<Meta> = match self.meta.get("meta")? {
-            Some(bytes) => Some(serde_json::from_slice(&bytes)?),
-            None if self.jobs.is_empty() => None,
-            None => bail!("it has jobs but no record of its format"),
-        };
-        if let Some(meta) = &meta
-            && meta.format != FORMAT
-        {
-            bail!("its format is {}, this version reads {FORMAT}", meta.format);
+    fn prepare(&mut self, told: Option<Meta>) -> Result<()> {
+        match &told {
+            Some(told) if told.format != FORMAT => {
+                bail!("its format is {}, this version reads {FORMAT}", told.format);
+            }
+            None if !self.jobs.is_empty() => bail!("it has jobs but no record of its format"),
+            _ => {}
         }
-        self.durable_position = meta.as_ref().and_then(|meta| meta.position.clone());
-        match meta.and_then(|meta| Some((meta.counts?, meta.fresh_from_ms))) {
-            Some(((waiting, saved, failed), fresh_from_ms)) => {
+        self.durable_position = told.as_ref().and_then(|told| told.position.clone());
+        let is_counted = told.as_ref().is_none_or(|told| told.counts.is_some());
+        match told.and_then(|told| Some((told.counts?, told.fresh_from_ms))) {
+            Some(((waiting, saved, failed, parts), fresh_from_ms)) => {
                 self.counts = Counts { waiting, claimed: 0, saved, failed };
+                self.parts = parts;
                 self.order.begin_at(fresh_from_ms);
                 self.order.make_all_ready()?;
             }
             None => self.count_again()?,
         }
-        self.put_meta(None)
+        self.put_meta(None)?;
+        // From now on no start may believe what was counted, and none may be without the secret.
+        if is_counted { self.sync() } else { Ok(()) }
     }
 
     fn count_again(&mut self) -> Result<()> {
-        let through = self.order.begin_anew()?;
+        let mut through = self.order.begin_anew()?;
         self.failed.clear()?;
         self.counts = Counts::default();
-        let Store { jobs, order, failed, counts, .. } = self;
+        let Store { jobs, order, failed, counts, parts, .. } = self;
         jobs.for_each(|Job { receipt, apart, state }| {
             *counts.of(&state) += 1;
             match (&state, &apart) {
                 (JobState::Waiting { .. }, Some(apart)) => order.put_ready(apart),
-                (JobState::Waiting { .. }, None) => order.receipts().freshen(&through, &receipt),
+                (JobState::Waiting { .. }, None) => {
+                    *parts += 1;
+                    order.receipts().freshen(&mut through, &receipt)
+                }
                 (JobState::Failed(_), Some(apart)) => {
                     failed.insert(apart.media_id.as_str(), &[])?;
                     Ok(())
@@ -193,6 +212,7 @@ impl Store {
         for key in &record.keys {
             let known = self.jobs.add(key, &job)?;
             self.counts.waiting += u64::from(known.is_none());
+            self.parts += u64::from(known.is_none());
             // A sudden end may have kept the job and lost its receipt.
             is_fresh |= known.is_none_or(|known| known == job);
         }
@@ -228,15 +248,21 @@ impl Store {
                     self.open_receipt(key)?;
                     None
                 }
-                (_, None) if self.counts.waiting > 0 && self.order.is_empty() => {
-                    bail!("{} ids wait that have no place in the order", self.counts.waiting)
-                }
-                (_, None) => return Ok(None),
+                (_, None) => return self.nothing_is_missing().map(|()| None),
             };
             if let Some((id, job)) = found {
                 return self.claim_of(id, job, now).map(Some);
             }
         }
+    }
+
+    /// No id is due. Those that wait have to be somewhere all the same.
+    fn nothing_is_missing(&self) -> Result<()> {
+        let (parts, out) = (self.parts, self.order.count_out());
+        ensure!(parts == out, "{parts} ids wait as part of their receipts, and {out} are found");
+        let alone = self.counts.waiting.saturating_sub(parts);
+        ensure!(alone == 0 || !self.order.has_none_alone(), "{alone} ids wait alone, and none is found");
+        Ok(())
     }
 
     /// The job of an id that waits alone, under this time; otherwise it does not belong there.
@@ -253,7 +279,10 @@ impl Store {
 
     /// The next id of an opened receipt, if it waits as part of it.
     fn take_of(&mut self, key: TimedKey, claimed: &HashSet<MediaId>) -> Result<Option<(MediaId, Job)>> {
-        let Some(id) = self.order.take(&key) else { return Ok(None) };
+        let Some(id) = self.order.take(&key) else {
+            self.order.pass_over(key)?;
+            return Ok(None);
+        };
         let job = self.job(&id)?;
         match job.filter(|job| job.is_part() && job.receipt.as_bytes() == behind_time(&key)) {
             Some(job) if !claimed.contains(&id) => {
@@ -274,7 +303,7 @@ impl Store {
     fn set_alone(&mut self, apart: Apart, job: Job) -> Result<()> {
         self.order.put_ready(&apart)?;
         self.order.part(&apart.media_id)?;
-        self.put_job(&apart.media_id.clone(), &Job { apart: Some(apart), ..job })
+        self.put_job(&apart.media_id.clone(), job.is_part(), Job { apart: Some(apart), ..job })
     }
 
     /// What is known of an id apart from its receipt, or is to be known from now on.
@@ -340,6 +369,7 @@ impl Store {
     /// Back to waiting, due at `due`. An `attempt` is counted under its code.
     pub fn postpone(&mut self, id: &MediaId, due: Duration, attempt: Option<&str>) -> Result<()> {
         let Some(mut job) = self.job(id)? else { return Ok(()) };
+        let was_part = job.is_part();
         let JobState::Waiting { attempts, last_code, in_a_row } = &mut job.state else { return Ok(()) };
         if let Some(code) = attempt {
             *attempts += 1;
@@ -350,21 +380,21 @@ impl Store {
         self.order.remove_ready(apart.order_ms(), id)?;
         self.order.put_later(due, &apart)?;
         self.order.part(id)?;
-        self.put_job(id, &Job { apart: Some(apart), ..job })
+        self.put_job(id, was_part, Job { apart: Some(apart), ..job })
     }
 
     /// Puts a job into a final state, or changes one final state into another.
     pub fn set_state(&mut self, id: &MediaId, state: &JobState) -> Result<()> {
-        let Some(mut job) = self.job(id)? else { return Ok(()) };
+        let Some(job) = self.job(id)? else { return Ok(()) };
         if let Some(apart) = job.apart.as_ref().filter(|_| job.is_waiting()) {
             self.order.remove_ready(apart.order_ms(), id)?;
         }
-        job.apart = match state {
+        let apart = match state {
             JobState::Saved(_) => None,
             _ => Some(self.apart(id, &job)?),
         };
-        let before = std::mem::replace(&mut job.state, state.clone());
-        self.put_job(id, &job)?;
+        let (was_part, before) = (job.is_part(), job.state);
+        self.put_job(id, was_part, Job { receipt: job.receipt, apart, state: state.clone() })?;
         self.order.part(id)?;
         match (&before, state) {
             (_, JobState::Failed(_)) => self.failed.insert(id.as_str(), &[])?,
@@ -434,7 +464,9 @@ impl Store {
     /// Lets receipts of before `before_ms` go, with their ids, when nothing of them is owed. One whose stamp was
     /// not sure is taken to be as young as the first certain moment, which is `now_ms` when it is met here.
     pub fn expire(&mut self, before_ms: i64, now_ms: i64) -> Result<()> {
-        for key in self.order.receipts().old(before_ms, now_ms, EXPIRE_MAX)? {
+        let (old, is_dirty) = self.order.receipts().old(before_ms, now_ms, EXPIRE_MAX)?;
+        self.is_dirty |= is_dirty;
+        for key in old {
             let receipt = String::from_utf8_lossy(behind_time(&key));
             let view = self.receipt(&receipt)?;
             if view.as_ref().is_some_and(|view| !view.is_settled()) {
@@ -470,25 +502,41 @@ impl Store {
     pub fn close(&mut self, position: &Position) -> Result<()> {
         self.sync()?;
         self.durable_position = Some(position.clone());
-        self.put_meta(Some((self.counts.waiting, self.counts.saved, self.counts.failed)))?;
+        let Counts { waiting, saved, failed, .. } = self.counts;
+        self.put_meta(Some((waiting, saved, failed, self.parts)))?;
         self.sync()
     }
 
     fn sync(&self) -> Result<()> {
         self.db.flush().context("could not flush the queue")?;
-        self.data_file.sync_data().context("could not sync the queue")
+        self.data_file.sync_data().context("could not sync the queue")?;
+        self.sync_blobs().context("could not sync the queue's large entries")
     }
 
-    fn put_meta(&self, counts: Option<(u64, u64, u64)>) -> Result<()> {
-        let fresh_from_ms = self.order.fresh_from()?;
-        let meta = Meta { format: FORMAT, position: self.durable_position.clone(), counts, fresh_from_ms };
+    /// What does not fit into a segment is in a file of its own, which sled does not sync.
+    fn sync_blobs(&self) -> std::io::Result<()> {
+        for blob in std::fs::read_dir(&self.blobs)? {
+            match File::open(blob?.path()) {
+                // sled has removed it meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                opened => opened?.sync_data()?,
+            }
+        }
+        durable::sync_folder(&self.blobs)
+    }
+
+    fn put_meta(&self, counts: Option<(u64, u64, u64, u64)>) -> Result<()> {
+        let (position, fresh_from_ms) = (self.durable_position.clone(), self.order.fresh_from()?);
+        let meta = Meta { format: FORMAT, position, secret: self.secret, counts, fresh_from_ms };
         self.meta.insert("meta", serde_json::to_vec(&meta)?)?;
         Ok(())
     }
 
-    fn put_job(&mut self, id: &MediaId, job: &Job) -> Result<()> {
+    /// `was_part`: whether it has waited as part of its receipt, which it does not any more.
+    fn put_job(&mut self, id: &MediaId, was_part: bool, job: Job) -> Result<()> {
         self.is_dirty = true;
-        self.jobs.put(&key_of(id), job)
+        self.parts = self.parts.saturating_sub(u64::from(was_part));
+        self.jobs.put(&key_of(id), &job)
     }
 
     fn job(&self, id: &MediaId) -> Result<Option<Job>> {
