@@ -17,8 +17,8 @@ const PART_OF_CROWD: usize = 4;
 /// More than these are never waited for: by then a sync's share is small.
 const COMPANY_MAX: usize = 32;
 
-/// The most that a commit waits for company. A card's sync takes as long; at 2,000 submissions a second 40 come meanwhile.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// The most that a commit waits for company. A card's sync takes as long; at 1,000 submissions a second 30 come meanwhile.
+const PATIENCE: Duration = Duration::from_millis(30);
 
 /// How many there are who could bring something. Whoever knows tells; a commit reads it.
 #[derive(Clone, Debug, Default)]
