@@ -1,7 +1,7 @@
 //! sled: order, due times, attempts, receipts, failed list. Its parts are [`jobs`](super::jobs),
 //! [`order`](super::order) and [`receipts`](super::receipts); nothing else names sled. Trees, besides theirs:
 //! - `failed`: media_id → nothing.
-//! - `meta`: format, journal position, counts at an orderly end.
+//! - `meta`: format, journal position, the secret of the buckets, counts at an orderly end.
 //!
 //! sled's trees are not written as one, so after anything but an orderly end `failed`, the counts and the order of what
 //! waits alone are made anew from `jobs`. What the timeline may have lost is at the end of the journal.
