@@ -95,8 +95,8 @@ impl<T, R> GroupCommit<T, R> {
             let mut tell = |answers: Vec<R>| {
                 answers.into_iter().zip(seats.by_ref()).for_each(|(answer, seat)| seat.answer(Some(answer)));
             };
-            let committed = catch_unwind(AssertUnwindSafe(|| commit(items, &mut tell)));
-            drop(committed);
+            // Whoever has no answer after it gets none.
+            let _ = catch_unwind(AssertUnwindSafe(|| commit(items, &mut tell)));
             seats.for_each(|seat| seat.answer(None));
         }
     }

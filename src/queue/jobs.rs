@@ -8,7 +8,7 @@
 //! In a bucket, one job after the other: its key, two bytes of length, the job. Most ids wait as part of their receipt,
 //! and then no more than the receipt is kept of them: what else is known is the receipt's.
 
-use super::record::{JobState, Kept};
+use super::record::{Entry, JobState, Kept};
 use crate::ground::hex::{hex, unhex};
 use crate::ground::media_id::MediaId;
 use anyhow::{Context, Result, anyhow, bail};
@@ -61,6 +61,12 @@ pub(super) struct Apart {
 }
 
 impl Apart {
+    /// Of an id that was submitted with this entry.
+    pub fn of(id: &MediaId, entry: &Entry) -> Apart {
+        let (submitted_ms, unsure) = (entry.submitted_ms, !entry.clock_trusted);
+        Apart { media_id: id.clone(), submitted_ms, unsure }
+    }
+
     /// The time under which it waits: that of its submission, or 0 while it is not known.
     pub fn order_ms(&self) -> i64 {
         if self.unsure { 0 } else { self.submitted_ms.max(0) }
@@ -94,9 +100,6 @@ impl Job {
             (JobState::Failed(Kept { code, detail, at_ms }), Some(apart)) => {
                 format!("{FAILED}{receipt}\n{}\n{code}\n{at_ms}\n{detail}", apart.lines())
             }
-            (_, None) if !matches!(state, JobState::Saved(_)) => {
-                bail!("a job was tried as a part of its receipt")
-            }
             (JobState::Saved(sha256), _) => match (unhex(sha256), u8::try_from(receipt.len())) {
                 (Some(sha256), Ok(length)) => {
                     return Ok([&[SAVED as u8, length], receipt.as_bytes(), &sha256].concat());
@@ -106,7 +109,7 @@ impl Job {
                     format!("{SAVED_ODDLY}{receipt}\n{}", odd.collect::<String>())
                 }
             },
-            _ => bail!("a job that cannot be"),
+            (_, None) => bail!("a job was tried as a part of its receipt"),
         };
         Ok(text.into_bytes())
     }
@@ -165,6 +168,11 @@ impl Jobs {
     pub fn open(db: &Db, secret: u64) -> Result<Jobs> {
         // Odd, so that every bit of the key counts.
         Ok(Jobs { tree: db.open_tree("jobs")?, secret: secret | 1 })
+    }
+
+    /// What to open this database with.
+    pub fn secret(&self) -> u64 {
+        self.secret
     }
 
     pub fn is_empty(&self) -> bool {
@@ -317,8 +325,8 @@ mod tests {
             b"x",
             b"a",
             b"ar\nid\n1",
-            b"ar\ni d\n1\n0\n1\n1\n",
-            b"fr\nid\n1\n0\n40007\nnever\n",
+            b"ar\ni d\n1\ntrue\n1\n1\n",
+            b"fr\nid\n1\ntrue\n40007\nnever\n",
         ] {
             Job::from_bytes(damaged).unwrap_err();
         }

@@ -43,7 +43,7 @@ impl Receipts {
             Err(known) => Place::from_bytes(&known.current.context("a receipt was removed meanwhile")?)?,
         };
         if is_fresh && place.mark != FRESH {
-            self.places.insert(receipt, &Place { mark: FRESH, ..place }.to_bytes())?;
+            self.put(receipt.as_bytes(), &Place { mark: FRESH, ..place })?;
         }
         let key = timed_key(place.time_ms, receipt.as_bytes());
         self.timeline.insert(&key, record.json.as_bytes())?;
@@ -112,20 +112,17 @@ impl Receipts {
             self.timeline.range(..bound).take(count_max).collect::<sled::Result<_>>()?;
         let (mut old, mut is_dirty) = (Vec::new(), false);
         for (key, entry) in entries {
-            let receipt = behind_time(&key);
-            let place = self.place(receipt)?;
-            match place {
-                Some(place) if place.time_ms == time_of(&key)? => match place {
-                    Place { time_ms: 1.., .. } => {
-                        old.push(key.to_vec());
-                        continue;
-                    }
-                    Place { mark: FRESH, .. } => continue,
-                    _ => {
-                        self.timeline.insert(timed_key(now_ms, receipt), entry)?;
-                        self.put(receipt, &Place { time_ms: now_ms, ..place })?;
-                    }
-                },
+            let (time_ms, receipt) = (time_of(&key)?, behind_time(&key));
+            match self.place(receipt)? {
+                Some(place) if place.time_ms == time_ms && time_ms > 0 => {
+                    old.push(key.to_vec());
+                    continue;
+                }
+                Some(place) if place.time_ms == time_ms && place.mark == FRESH => continue,
+                Some(place) if place.time_ms == time_ms => {
+                    self.timeline.insert(timed_key(now_ms, receipt), entry)?;
+                    self.put(receipt, &Place { time_ms: now_ms, ..place })?;
+                }
                 // A sudden end may have kept only this one of two.
                 Some(place) => {
                     let there = timed_key(place.time_ms, receipt);

@@ -50,7 +50,6 @@ pub(super) struct Store {
     counts: Counts,
     /// Ids that wait as part of their receipt.
     parts: u64,
-    secret: u64,
     is_dirty: bool,
     durable_position: Option<Position>,
     /// The entry that was claimed from last, without its ids: the next claim is mostly of the same one.
@@ -126,7 +125,6 @@ impl Store {
             deadline_ms,
             counts: Counts::default(),
             parts: 0,
-            secret,
             is_dirty: true,
             durable_position: None,
             last_claimed: None,
@@ -311,9 +309,7 @@ impl Store {
         if let Some(apart) = &job.apart {
             return Ok(apart.clone());
         }
-        let entry = self.entry_without_ids(&job.receipt)?;
-        let (submitted_ms, unsure) = (entry.submitted_ms, !entry.clock_trusted);
-        Ok(Apart { media_id: id.clone(), submitted_ms, unsure })
+        Ok(Apart::of(id, &self.entry_without_ids(&job.receipt)?))
     }
 
     fn open_receipt(&mut self, key: TimedKey) -> Result<()> {
@@ -331,7 +327,7 @@ impl Store {
 
     fn claim_of(&mut self, id: MediaId, job: Job, now: &Now) -> Result<Claim> {
         let entry = self.entry_without_ids(&job.receipt)?;
-        let apart = self.apart(&id, &job)?;
+        let apart = job.apart.clone().unwrap_or_else(|| Apart::of(&id, &entry));
         let age_ms = age_ms(&apart, entry.moment.as_ref(), now);
         if apart.unsure && now.wall_is_sure {
             self.settle_time(apart, job.clone(), age_ms, now)?;
@@ -383,7 +379,7 @@ impl Store {
         self.put_job(id, was_part, Job { apart: Some(apart), ..job })
     }
 
-    /// Puts a job into a final state, or changes one final state into another.
+    /// Puts a job into a final state, changes one final state into another, or takes it back to waiting, alone and due.
     pub fn set_state(&mut self, id: &MediaId, state: &JobState) -> Result<()> {
         let Some(job) = self.job(id)? else { return Ok(()) };
         if let Some(apart) = job.apart.as_ref().filter(|_| job.is_waiting()) {
@@ -393,6 +389,9 @@ impl Store {
             JobState::Saved(_) => None,
             _ => Some(self.apart(id, &job)?),
         };
+        if let (JobState::Waiting { .. }, Some(apart)) = (state, &apart) {
+            self.order.put_ready(apart)?;
+        }
         let (was_part, before) = (job.is_part(), job.state);
         self.put_job(id, was_part, Job { receipt: job.receipt, apart, state: state.clone() })?;
         self.order.part(id)?;
@@ -412,9 +411,6 @@ impl Store {
             return Ok(false);
         }
         self.set_state(id, &JobState::untouched())?;
-        if let Some(apart) = self.job(id)?.and_then(|job| job.apart) {
-            self.order.put_ready(&apart)?;
-        }
         Ok(true)
     }
 
@@ -527,7 +523,7 @@ impl Store {
 
     fn put_meta(&self, counts: Option<(u64, u64, u64, u64)>) -> Result<()> {
         let (position, fresh_from_ms) = (self.durable_position.clone(), self.order.fresh_from()?);
-        let meta = Meta { format: FORMAT, position, secret: self.secret, counts, fresh_from_ms };
+        let meta = Meta { format: FORMAT, position, secret: self.jobs.secret(), counts, fresh_from_ms };
         self.meta.insert("meta", serde_json::to_vec(&meta)?)?;
         Ok(())
     }
