@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -173,9 +174,19 @@ pub fn day_utc(wall_ms: i64) -> String {
 
 /// `2026-11-22T17:01:06.123Z`, for manifests and JSON.
 pub fn rfc3339_utc(wall_ms: i64) -> String {
-    let at = civil_utc(wall_ms);
-    let (day, time) = (day_text(at.date()), at.time());
-    format!("{day}T{:02}:{:02}:{:02}.{:03}Z", time.hour(), time.minute(), time.second(), time.millisecond())
+    Rfc3339Utc(wall_ms).to_string()
+}
+
+/// A moment in milliseconds since the epoch that is written like [`rfc3339_utc`].
+pub struct Rfc3339Utc(pub i64);
+
+impl fmt::Display for Rfc3339Utc {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = civil_utc(self.0);
+        let (day, time) = (at.date(), at.time());
+        write!(out, "{:04}-{:02}-{:02}T", day.year(), day.month(), day.day())?;
+        write!(out, "{:02}:{:02}:{:02}.{:03}Z", time.hour(), time.minute(), time.second(), time.millisecond())
+    }
 }
 
 /// The day of `2026-11-22`; `None` for anything else and for days that do not exist.

@@ -7,18 +7,45 @@ use std::fmt::Write;
 /// terminal escape and no forged second line survives.
 pub fn for_log(text: &str, length_max: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(4 * length_max));
-    for (index, character) in text.chars().enumerate() {
-        if index == length_max {
-            clean.push('…');
-            break;
-        }
-        if character.is_control() || is_direction_mark(character) {
-            let _ = write!(clean, "\\u{{{:x}}}", u32::from(character));
-        } else {
-            clean.push(character);
-        }
-    }
+    // Writing to a String cannot fail.
+    let _ = OneLine::new(&mut clean, length_max).write_str(text);
     clean
+}
+
+/// What is written to it goes to `out` as [`for_log`] would have it.
+pub struct OneLine<'o> {
+    out: &'o mut String,
+    characters_left: usize,
+    is_cut: bool,
+}
+
+impl<'o> OneLine<'o> {
+    /// Takes `length_max` characters; the rest is one `…`.
+    pub fn new(out: &'o mut String, length_max: usize) -> OneLine<'o> {
+        OneLine { out, characters_left: length_max, is_cut: false }
+    }
+}
+
+impl Write for OneLine<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for character in text.chars() {
+            if self.is_cut {
+                break;
+            }
+            if self.characters_left == 0 {
+                self.is_cut = true;
+                self.out.push('…');
+                break;
+            }
+            self.characters_left -= 1;
+            if character.is_control() || is_direction_mark(character) {
+                write!(self.out, "\\u{{{:x}}}", u32::from(character))?;
+            } else {
+                self.out.push(character);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `json` as the content of a `<script type="application/json">` element: nothing in it can end the element.

@@ -2,8 +2,8 @@
 //! (`<4>`), which the journal understands; elsewhere with the time and the level. A log that nobody can take
 //! (closed pipe, full disk) is no reason to stop collecting, so failures to write are ignored.
 
-use super::clock::{SharedClock, rfc3339_utc};
-use super::escape::for_log;
+use super::clock::{Rfc3339Utc, SharedClock};
+use super::escape::OneLine;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -12,7 +12,7 @@ use std::io::Write;
 const LINE_LENGTH_MAX: usize = 2000;
 
 /// Room for an ordinary line.
-const LINE_BYTES_USUAL: usize = 128;
+const LINE_BYTES_USUAL: usize = 160;
 
 /// How a line begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +37,14 @@ impl Log for StderrLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut text = String::with_capacity(LINE_BYTES_USUAL);
+        let mut line = String::with_capacity(LINE_BYTES_USUAL);
         // Writing to a String cannot fail.
-        let _ = write!(text, "{}", record.args());
-        let text = for_log(&text, LINE_LENGTH_MAX);
-        let line = match self.style {
-            LineStyle::Journal => format!("<{}>{text}\n", priority(record.level())),
-            LineStyle::Terminal => {
-                format!("{} {:5} {text}\n", rfc3339_utc(self.clock.wall_ms()), record.level())
-            }
+        let _ = match self.style {
+            LineStyle::Journal => write!(line, "<{}>", priority(record.level())),
+            LineStyle::Terminal => write!(line, "{} {:5} ", Rfc3339Utc(self.clock.wall_ms()), record.level()),
         };
+        let _ = OneLine::new(&mut line, LINE_LENGTH_MAX).write_fmt(*record.args());
+        line.push('\n');
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
 

@@ -7,7 +7,8 @@
 use super::Site;
 use super::answer::{Answer, Body, WriteBody};
 use super::visit::{Method, Visit, takes_deflate};
-use crate::door::inbound::CLIENT_ADDRESS_HEADER;
+use crate::door::inbound::HEAD_INSIDE;
+use crate::door::inbound::head::FieldsInside;
 use crate::ground::language::Language;
 use anyhow::{Context, Result};
 use std::io::{self, ErrorKind, Read, Write};
@@ -217,13 +218,9 @@ impl Write for Counted<'_> {
 
 /// `None` when the body is longer than any submission can be.
 fn read_visit(request: &mut Request) -> Option<Visit> {
-    let header = |name: &'static str| {
-        let line = request.headers().iter().find(|header| header.field.equiv(name));
-        line.map(|header| header.value.as_str())
-    };
-    let owned = |name: &'static str| header(name).map(str::to_owned);
-    let language = Language::from_accept_language(header("Accept-Language").unwrap_or_default());
-    let client = header(CLIENT_ADDRESS_HEADER).and_then(|text| text.parse().ok());
+    let line = request.headers().iter().find(|header| header.field.equiv(HEAD_INSIDE));
+    let inside = FieldsInside::parse(line.map_or("", |line| line.value.as_str()));
+    let owned = |name| inside.get(name).map(str::to_owned);
     let mut visit = Visit {
         method: match request.method() {
             tiny_http::Method::Get | tiny_http::Method::Head => Method::Get,
@@ -231,15 +228,15 @@ fn read_visit(request: &mut Request) -> Option<Visit> {
             _ => Method::Other,
         },
         target: request.url().to_owned(),
-        client: client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        language,
+        client: inside.client.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        language: Language::from_accept_language(inside.get("Accept-Language").unwrap_or_default()),
         cookie: owned("Cookie"),
         content_type: owned("Content-Type"),
         origin: owned("Origin"),
         accept: owned("Accept"),
         authorization: owned("Authorization"),
-        takes_deflate: header("Accept-Encoding").is_some_and(takes_deflate),
-        is_deliberate: header(IS_DELIBERATE).is_some(),
+        takes_deflate: inside.get("Accept-Encoding").is_some_and(takes_deflate),
+        is_deliberate: inside.get(IS_DELIBERATE).is_some(),
         body: Vec::new(),
     };
     if let Some(length) = request.body_length().filter(|length| *length > 0) {

@@ -280,7 +280,7 @@ fn a_submission_passes_and_the_visitor_is_whom_the_trusted_proxy_names() {
             (&tls, "127.0.0.2", "X-Nothing: 1", "127.0.0.2"),
             (&tls, "127.0.0.3", forged, "127.0.0.3"),
             (&tls, "127.0.0.3", "Forwarded: for=203.0.113.66", "127.0.0.3"),
-            (&tls, "127.0.0.3", "X-Tubox-Client: 203.0.113.66", "127.0.0.3"),
+            (&tls, "127.0.0.3", "X-Tubox-Head: 203.0.113.66", "127.0.0.3"),
             // The header counts because 127.0.0.1 is trusted, and for nobody else.
             (&box_itself, "127.0.0.1", forged, "203.0.113.66"),
             (&box_itself, "127.0.0.5", forged, "127.0.0.5"),

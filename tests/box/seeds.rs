@@ -57,7 +57,7 @@ const SPLINTERS: &[&[u8]] = &[
     b"chunked",
     b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n",
-    b"X-Tubox-Client: 1.1.1.1\r\n",
+    b"X-Tubox-Head: 1.1.1.1\r\n",
     b"HTTP/1.1",
     b"/",
     b"#",

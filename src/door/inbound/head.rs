@@ -6,7 +6,7 @@
 //! before it, the request line is read here, and framing headers are counted after it. What is handed on is
 //! written anew and says one thing only.
 
-use super::{CLIENT_ADDRESS_HEADER, InboundLimits, refusal::Refusal};
+use super::{HEAD_INSIDE, InboundLimits, refusal::Refusal};
 use std::io::Write;
 
 /// Room for what the door itself writes into a head that goes inside.
@@ -64,13 +64,15 @@ pub struct ParsedHead {
     pub expects_continue: bool,
     /// All `X-Forwarded-For` lines, separated by commas.
     pub forwarded_for: String,
-    /// The header lines to hand on: none that belongs to the connection, none that frames the body.
-    pub header_lines: Vec<u8>,
+    /// The header fields to hand on, each as a tab, name, colon, blank and value: none that belongs to the connection,
+    /// none that frames the body.
+    pub fields: Vec<u8>,
 }
 
 impl ParsedHead {
     /// Writes the head onto `head` as it goes inside, for a body of `body_bytes` from `client`. `ends`: no other request
-    /// follows.
+    /// follows. All that tiny_http itself need not read is on one line, which [`FieldsInside`] takes apart: tiny_http reads
+    /// byte by byte, and asks for memory six times a line.
     pub fn render(&self, client: std::net::IpAddr, body_bytes: usize, ends: bool, head: &mut Vec<u8>) {
         let method = match self.method {
             Method::Get => "GET",
@@ -83,16 +85,39 @@ impl ParsedHead {
         };
         // `Connection: close` makes tiny_http let go of its connection thread without waiting for our end.
         let connection = if ends { "Connection: close\r\n" } else { "" };
-        head.reserve(LINES_BYTES_BESIDE_TARGET + self.target.len() + self.header_lines.len());
+        head.reserve(LINES_BYTES_BESIDE_TARGET + self.target.len() + self.fields.len());
         // Writing to a Vec cannot fail.
         let _ = write!(head, "{method} {} HTTP/1.1\r\n{connection}", self.target);
-        head.extend_from_slice(&self.header_lines);
-        let _ = write!(head, "{CLIENT_ADDRESS_HEADER}: {client}\r\n");
-        // Without a length there is no body, and tiny_http takes each line apart for some thousand instructions.
+        let _ = write!(head, "{HEAD_INSIDE}: {client}");
+        head.extend_from_slice(&self.fields);
+        head.extend_from_slice(b"\r\n");
+        // Without a length there is no body.
         if body_bytes > 0 {
             let _ = write!(head, "Content-Length: {body_bytes}\r\n");
         }
         head.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What a head that came inside says: the value of its line [`HEAD_INSIDE`].
+#[derive(Clone, Copy, Debug)]
+pub struct FieldsInside<'h> {
+    /// The client's address.
+    pub client: &'h str,
+    fields: &'h str,
+}
+
+impl<'h> FieldsInside<'h> {
+    /// Reads what [`ParsedHead::render`] wrote.
+    pub fn parse(value: &'h str) -> FieldsInside<'h> {
+        let (client, fields) = value.split_once('\t').unwrap_or((value, ""));
+        FieldsInside { client, fields }
+    }
+
+    /// The first value of the header `name`, without blanks around it.
+    pub fn get(&self, name: &str) -> Option<&'h str> {
+        let mut pairs = self.fields.split('\t').filter_map(|field| field.split_once(':'));
+        pairs.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 }
 
@@ -135,7 +160,7 @@ pub fn parse_head(bytes: &[u8], limits: &InboundLimits) -> Result<Option<ParsedH
         body: fields.body(method, http_1_0, limits.body_bytes_max)?,
         expects_continue: fields.expects_continue(http_1_0)?,
         forwarded_for: fields.forwarded_for,
-        header_lines: fields.lines,
+        fields: fields.inside,
     }))
 }
 
@@ -215,7 +240,7 @@ struct Fields<'h> {
     keep_alive: bool,
     forwarded_for: String,
     names_inside: Option<&'static [&'static str]>,
-    lines: Vec<u8>,
+    inside: Vec<u8>,
 }
 
 impl<'h> Fields<'h> {
@@ -236,7 +261,7 @@ impl<'h> Fields<'h> {
         };
         let mut fields = Fields {
             names_inside: limits.names_inside,
-            lines: Vec::with_capacity(block.len()),
+            inside: Vec::with_capacity(block.len()),
             ..Fields::default()
         };
         for header in headers {
@@ -273,23 +298,28 @@ impl<'h> Fields<'h> {
                 self.forwarded_for += &String::from_utf8_lossy(value);
                 self.hand_on(name, value);
             }
-            _ if belongs_to_the_connection(name) || is_client_address(name) => {}
+            _ if belongs_to_the_connection(name) => {}
             _ => self.hand_on(name, value),
         }
         Ok(())
     }
 
     /// tiny_http hangs up without a word on a byte beyond ASCII. In a value such bytes are legal and do happen
-    /// (cookies that some other page of the domain has set), so they cost their meaning, not the request.
+    /// (cookies that some other page of the domain has set), so they cost their meaning, not the request. And a tab,
+    /// which here parts the fields, says no more than a blank.
     fn hand_on(&mut self, name: &str, value: &[u8]) {
         if self.names_inside.is_some_and(|names| !names.iter().any(|known| name.eq_ignore_ascii_case(known)))
         {
             return;
         }
-        self.lines.extend_from_slice(name.as_bytes());
-        self.lines.extend_from_slice(b": ");
-        self.lines.extend(value.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }));
-        self.lines.extend_from_slice(b"\r\n");
+        self.inside.push(b'\t');
+        self.inside.extend_from_slice(name.as_bytes());
+        self.inside.extend_from_slice(b": ");
+        self.inside.extend(value.iter().map(|byte| match byte {
+            b'\t' => b' ',
+            byte if byte.is_ascii() => *byte,
+            _ => b'?',
+        }));
     }
 
     fn body(&self, method: Method, http_1_0: bool, bytes_max: usize) -> Result<RequestBody, Refusal> {
@@ -333,12 +363,6 @@ pub(super) fn belongs_to_the_connection(name: &str) -> bool {
     let begins =
         |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     known.iter().any(|known| name.eq_ignore_ascii_case(known)) || begins("proxy-")
-}
-
-/// Whether `name` is ours to set. Some readers take `_` for `-`, so neither may come from outside.
-fn is_client_address(name: &str) -> bool {
-    let same = |(one, ours): (u8, u8)| one.eq_ignore_ascii_case(&ours) || (one == b'_' && ours == b'-');
-    name.len() == CLIENT_ADDRESS_HEADER.len() && name.bytes().zip(CLIENT_ADDRESS_HEADER.bytes()).all(same)
 }
 
 fn is_host_byte(byte: u8) -> bool {

@@ -21,8 +21,8 @@ fn only_what_is_read_inside_goes_inside() {
     let limits = InboundLimits { names_inside: Some(&["Cookie"]), ..InboundLimits::default() };
     let text = "GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: y\r\ncookie: a=b\r\nCookies: c\r\n\r\n";
     let head = parse_head(text.as_bytes(), &limits).unwrap().unwrap();
-    assert_eq!(head.header_lines, b"cookie: a=b\r\n");
-    let inside = "GET / HTTP/1.1\r\nConnection: close\r\ncookie: a=b\r\nX-Tubox-Client: 192.0.2.1\r\n\r\n";
+    assert_eq!(head.fields, b"\tcookie: a=b");
+    let inside = "GET / HTTP/1.1\r\nConnection: close\r\nX-Tubox-Head: 192.0.2.1\tcookie: a=b\r\n\r\n";
     assert_eq!(rendered(&head, 0), inside);
 }
 
@@ -30,8 +30,8 @@ fn only_what_is_read_inside_goes_inside() {
 fn a_clean_head_is_written_anew() {
     let head = parsed(
         "POST /a?b={1} HTTP/1.1\r\nHost: x:8080\r\nContent-Length: 007\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\
-         Expect: 100-Continue\r\nTE: trailers\r\nProxy-Authorization: x\r\nProxy: x\r\nX-Tubox-Client: 6.6.6.6\r\n\
-         x_tubox_client: 6.6.6.6\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nCookie:a=\u{e4};b=1\r\n\
+         Expect: 100-Continue\r\nTE: trailers\r\nProxy-Authorization: x\r\nProxy: x\r\nX-Tubox-Head: 6.6.6.6\r\n\
+         X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nCookie:a=\u{e4};\tHost: y\r\n\
          Empty:\r\n\r\nbody...",
     );
     assert_eq!((head.method, head.body), (Method::Post, RequestBody::Length(7)));
@@ -39,9 +39,27 @@ fn a_clean_head_is_written_anew() {
     assert_eq!(head.forwarded_for, "1.1.1.1,2.2.2.2");
     assert_eq!(
         rendered(&head, 7),
-        "POST /a?b={1} HTTP/1.1\r\nConnection: close\r\nHost: x:8080\r\nX-Forwarded-For: 1.1.1.1\r\n\
-         x-forwarded-for: 2.2.2.2\r\nCookie: a=??;b=1\r\nEmpty: \r\nX-Tubox-Client: 192.0.2.1\r\nContent-Length: 7\r\n\r\n"
+        "POST /a?b={1} HTTP/1.1\r\nConnection: close\r\nX-Tubox-Head: 192.0.2.1\tHost: x:8080\tX-Tubox-Head: 6.6.6.6\t\
+         X-Forwarded-For: 1.1.1.1\tx-forwarded-for: 2.2.2.2\tCookie: a=??; Host: y\tEmpty: \r\nContent-Length: 7\r\n\r\n"
     );
+}
+
+#[test]
+fn what_went_inside_is_taken_apart_there() {
+    let head = parsed(
+        "GET / HTTP/1.1\r\nHost: x:8080\r\nX-Tubox-Head: 6.6.6.6\r\nCookie: a: b\tc: d\r\ncookie: e\r\n\
+         Accept:\r\n\r\n",
+    );
+    let text = rendered(&head, 0);
+    // As tiny_http hands it on: without blanks around it.
+    let line = text.lines().find_map(|line| line.strip_prefix("X-Tubox-Head:")).unwrap().trim();
+    let inside = FieldsInside::parse(line);
+    assert_eq!(inside.client, "192.0.2.1");
+    assert_eq!(inside.get("host"), Some("x:8080"));
+    assert_eq!(inside.get("COOKIE"), Some("a: b c: d"));
+    assert_eq!(inside.get("Accept"), Some(""));
+    assert_eq!((inside.get("c"), inside.get("Origin")), (None, None));
+    assert_eq!(FieldsInside::parse("192.0.2.1").get("Host"), None);
 }
 
 #[test]
@@ -223,7 +241,7 @@ const SEEDS: &[&str] = &[
     "GET /a?b=c HTTP/1.1\r\nHost: x:1\r\nAccept: */*\r\nCookie: a=b; c=d\r\n\r\n",
     "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\nExpect: 100-continue\r\n\r\n",
     "POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n",
-    "HEAD / HTTP/1.0\r\nConnection: keep-alive\r\nX-Tubox-Client: 9.9.9.9\r\n\r\n",
+    "HEAD / HTTP/1.0\r\nConnection: keep-alive\r\nX-Tubox-Head: 9.9.9.9\r\n\r\n",
 ];
 const SPLINTERS: &[&[u8]] = &[
     b"\r",
@@ -241,7 +259,7 @@ const SPLINTERS: &[&[u8]] = &[
     b"chunked",
     b"Content-Length: 5",
     b"Transfer-Encoding: chunked",
-    b"X-Tubox-Client: 1.1.1.1",
+    b"X-Tubox-Head: 1.1.1.1",
     b"HTTP/1.1",
     b"/",
     b"#",
@@ -273,16 +291,14 @@ fn damaged_heads_do_no_harm() {
         accepted += 1;
         let text = rendered(&head, 3);
         assert!(text.is_ascii());
-        let addresses = text.lines().filter(|line| line.to_lowercase().starts_with("x-tubox-client:"));
-        assert_eq!(addresses.collect::<Vec<_>>(), ["X-Tubox-Client: 192.0.2.1"]);
-        if head.http_1_0 && !text.to_lowercase().contains("\r\nhost:") {
-            continue;
-        }
-        let read_back = parsed(&text);
-        assert_eq!(read_back.head_bytes, text.len());
-        assert_eq!((read_back.method, &read_back.target), (head.method, &head.target));
-        assert_eq!(read_back.body, RequestBody::Length(3));
-        assert_eq!(read_back.header_lines, head.header_lines);
+        let lines: Vec<_> = text.split("\r\n").collect();
+        let [request, "Connection: close", inside, "Content-Length: 3", "", ""] = lines[..] else {
+            panic!("{text:?}");
+        };
+        assert!(request.ends_with(&format!(" {} HTTP/1.1", head.target)), "{request:?}");
+        let fields = inside.strip_prefix("X-Tubox-Head: 192.0.2.1").map(str::as_bytes);
+        assert_eq!(fields, Some(&head.fields[..]));
+        assert!(!inside.contains(['\r', '\n']), "{inside:?}");
     }
     assert!((500..5500).contains(&accepted), "{accepted} of 6000 say little");
 }

@@ -65,8 +65,9 @@ use std::time::Duration;
 use tally::Tally;
 use ways::KeptWays;
 
-/// The header in which the door tells the client's address to the web room. It never comes from outside.
-pub const CLIENT_ADDRESS_HEADER: &str = "X-Tubox-Client";
+/// The header line in which the door tells the web room the client's address and all that the client's own header lines
+/// say: [`head::FieldsInside`]. None by this name is looked for in what comes from outside.
+pub const HEAD_INSIDE: &str = "X-Tubox-Head";
 
 /// Requests inside at a time, unless descriptors are short: as many as the web room has handlers.
 pub const INSIDE_MAX: usize = 64;
@@ -94,8 +95,7 @@ pub struct InboundLimits {
     pub head_bytes_max: usize,
     /// Header lines.
     pub headers_max: usize,
-    /// Only header lines by these names go inside; `None`: all that do not belong to the connection. What nobody reads
-    /// there would cost tiny_http some thousand instructions a line.
+    /// Only header lines by these names go inside; `None`: all that do not belong to the connection.
     pub names_inside: Option<&'static [&'static str]>,
     /// The target in the request line.
     pub target_bytes_max: usize,

@@ -241,12 +241,13 @@ fn what_goes_inside_is_clean() {
     let mut client = call(&house.door);
     send(
         &mut client,
-        "POST /p?q HTTP/1.1\r\nHost: x\r\nX-Tubox-Client: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nUpgrade: h2c\r\n\
+        "POST /p?q HTTP/1.1\r\nHost: x\r\nX-Tubox-Head: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nUpgrade: h2c\r\n\
          TE: chunked\r\nContent-Length: 5\r\nConnection: keep-alive, Upgrade\r\n\r\nhello",
     );
     assert_eq!(
         read_answer(&mut client).text(),
-        "POST /p?q\nconnection: close\nhost: x\nx-forwarded-for: 6.6.6.6\nx-tubox-client: 127.0.0.1\n\
+        "POST /p?q\nconnection: close\n\
+         x-tubox-head: 127.0.0.1\tHost: x\tX-Tubox-Head: 6.6.6.6\tX-Forwarded-For: 6.6.6.6\n\
          content-length: 5\n\nhello"
     );
     assert_eq!(get(&mut client, "/").status, 200);
@@ -264,7 +265,7 @@ fn a_trusted_proxy_names_the_client() {
     ] {
         send(&mut client, format!("GET / HTTP/1.1\r\nHost: x\r\n{header}\r\n"));
         let answer = read_answer(&mut client);
-        assert!(answer.text().contains(&format!("\nx-tubox-client: {expected}\n")), "{header} {answer:?}");
+        assert!(answer.text().contains(&format!("\nx-tubox-head: {expected}\t")), "{header} {answer:?}");
     }
 }
 
@@ -525,7 +526,7 @@ fn one_address_cannot_take_every_seat() {
     socket.bind(&"127.0.0.2:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.connect(&house.door.local_addr().into()).unwrap();
     let answer = get(&mut BufReader::new(socket.into()), "/");
-    assert!(answer.text().contains("\nx-tubox-client: 127.0.0.2\n"), "{answer:?}");
+    assert!(answer.text().contains("\nx-tubox-head: 127.0.0.2\t"), "{answer:?}");
 
     let trusting = open_box_trusting(limits, &["127.0.0.1"]);
     let mut busy = call(&trusting.door);
