@@ -183,9 +183,16 @@ pub struct Rfc3339Utc(pub i64);
 impl fmt::Display for Rfc3339Utc {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = civil_utc(self.0);
-        let (day, time) = (at.date(), at.time());
-        write!(out, "{:04}-{:02}-{:02}T", day.year(), day.month(), day.day())?;
-        write!(out, "{:02}:{:02}:{:02}.{:03}Z", time.hour(), time.minute(), time.second(), time.millisecond())
+        let time = at.time();
+        write_day(out, at.date())?;
+        write!(
+            out,
+            "T{:02}:{:02}:{:02}.{:03}Z",
+            time.hour(),
+            time.minute(),
+            time.second(),
+            time.millisecond()
+        )
     }
 }
 
@@ -214,7 +221,14 @@ pub fn parse_rfc3339_utc(text: &str) -> Option<DateTime> {
 
 /// The day as it is written everywhere.
 pub fn day_text(day: Date) -> String {
-    format!("{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_day(&mut text, day);
+    text
+}
+
+fn write_day(out: &mut impl fmt::Write, day: Date) -> fmt::Result {
+    write!(out, "{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
 }
 
 /// Without jiff's time zones: there is one, and they are 60 KB.

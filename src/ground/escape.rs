@@ -28,10 +28,10 @@ impl<'o> OneLine<'o> {
 
 impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if self.is_cut {
+            return Ok(());
+        }
         for character in text.chars() {
-            if self.is_cut {
-                break;
-            }
             if self.characters_left == 0 {
                 self.is_cut = true;
                 self.out.push('…');
@@ -73,6 +73,9 @@ mod tests {
     fn log_text_stays_on_its_line() {
         assert_eq!(for_log("a\nb\x1b[31m", 99), "a\\u{a}b\\u{1b}[31m");
         assert_eq!(for_log("abcdef", 3), "abc…");
+        let mut pieces = String::from("> ");
+        let _ = write!(OneLine::new(&mut pieces, 5), "{}\n{}{}", "ab", "cde", "fg");
+        assert_eq!(pieces, "> ab\\u{a}cd…");
     }
 
     #[test]
