@@ -342,6 +342,8 @@ fn what_is_too_large_is_refused_in_the_words_of_the_box() {
         let street = Street::open(front, &[]);
         let file = street.folder.path().join("large");
         let data = format!("@{}", file.display());
+        // By HTTP/2 curl 7.88 loses the body of an answer now and then that comes before it has sent its own.
+        let ask = || street.ask("/uploadImgData", &["--http1.1", "--data-binary", &data]);
         let large = |bytes: usize| replace_private(&file, &vec![b'x'; bytes]).unwrap();
         large(InboundLimits::default().body_bytes_max + 1);
         let words = street
@@ -352,17 +354,17 @@ fn what_is_too_large_is_refused_in_the_words_of_the_box() {
         // More than once: a connection that was closed over a refusal must not spoil the next request.
         for more in [1, 50_000, 100_000, 1, 100_000] {
             large(InboundLimits::default().body_bytes_max + more);
-            let answer = street.ask("/uploadImgData", &["--data-binary", &data]);
+            let answer = ask();
             let errors = street.errors();
             assert_eq!((answer.status, &answer.body), (413, &words), "{} says: {errors}", front.name);
             assert_eq!(street.ask("/healthz", &[]).status, 200);
         }
         // What is much too large does not get as far as the box, and what is just right does.
         large(4 << 20);
-        let answer = street.ask("/uploadImgData", &["--data-binary", &data]);
+        let answer = ask();
         assert_eq!(answer.status, 413, "{}: {}", front.name, answer.body);
         large(InboundLimits::default().body_bytes_max);
-        let answer = street.ask("/uploadImgData", &["--data-binary", &data]);
+        let answer = ask();
         assert_eq!(answer.status, 200, "{}: {}", front.name, answer.body);
         assert!(answer.body != words);
     }
