@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(for_log("a\nb\x1b[31m", 99), "a\\u{a}b\\u{1b}[31m");
         assert_eq!(for_log("abcdef", 3), "abc…");
         let mut pieces = String::from("> ");
-        let _ = write!(OneLine::new(&mut pieces, 5), "{}\n{}{}", "ab", "cde", "fg");
+        let mut line = OneLine::new(&mut pieces, 5);
+        for piece in ["ab", "\n", "cde", "fg"] {
+            line.write_str(piece).unwrap();
+        }
         assert_eq!(pieces, "> ab\\u{a}cd…");
     }
 
