@@ -15,29 +15,26 @@ pub fn for_log(text: &str, length_max: usize) -> String {
 /// What is written to it goes to `out` as [`for_log`] would have it.
 pub struct OneLine<'o> {
     out: &'o mut String,
-    characters_left: usize,
-    is_cut: bool,
+    /// Characters that are still taken; `None` behind the `…`.
+    left: Option<usize>,
 }
 
 impl<'o> OneLine<'o> {
     /// Takes `length_max` characters; the rest is one `…`.
     pub fn new(out: &'o mut String, length_max: usize) -> OneLine<'o> {
-        OneLine { out, characters_left: length_max, is_cut: false }
+        OneLine { out, left: Some(length_max) }
     }
 }
 
 impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        if self.is_cut {
-            return Ok(());
-        }
         for character in text.chars() {
-            if self.characters_left == 0 {
-                self.is_cut = true;
+            let Some(left) = self.left else { break };
+            self.left = left.checked_sub(1);
+            if self.left.is_none() {
                 self.out.push('…');
                 break;
             }
-            self.characters_left -= 1;
             if character.is_control() || is_direction_mark(character) {
                 write!(self.out, "\\u{{{:x}}}", u32::from(character))?;
             } else {

@@ -12,7 +12,7 @@ use tubox::ground::media_id::MediaId;
 use tubox::ground::random::SeededRandom;
 use tubox::queue::{Queue, QueueOptions, Submission};
 
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 12;
 /// Entries, and ids in each of them: large enough for sled to keep a page of them in a file of its own.
 const LARGE: usize = 16;
 const IDS_A_LARGE: usize = 200;
